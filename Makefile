@@ -1,0 +1,98 @@
+# make            build/libdgk.a, build/libdgk.so, build/dgc
+# make test       builds and runs every test
+# make check      the same with -Werror, AddressSanitizer and UBSan, and the order of includes
+# make demo       from a bare Debian 12 to a kernel that ran, in one command
+# make diff       PTX of every kernel and target against the last commit's
+# make install    DESTDIR= PREFIX=/usr/local
+#
+# Every .c of the source folders is compiled: adding a file needs no line here. B= is the build folder.
+
+CC      ?= gcc
+CFLAGS  ?= -O2 -g
+PREFIX  ?= /usr/local
+B       := build
+VERSION := 0.1.0
+
+override CFLAGS += -std=gnu11 -Wall -Wextra -pedantic -fPIC -fvisibility=default -I. -I$(B) $(EXTRA)
+override LDLIBS += -ldl -lm -lpthread
+
+CLI_SRC := $(wildcard runtime/cli*.c)
+LIB_SRC := $(filter-out $(CLI_SRC),$(wildcard dsl/*.c compiler/*.c codegen/*.c runtime/*.c runtime/emu/*.c))
+GENERATED := $(patsubst dsl/%.y,$(B)/dsl/%.c,$(wildcard dsl/parse.y)) $(patsubst dsl/%.l,$(B)/dsl/%.c,$(wildcard dsl/lex.l))
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(GENERATED:.c=.o)
+CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
+TEST_SRC := $(shell find tests -name 'test_*.c' 2>/dev/null | sort)
+TEST_EXE := $(TEST_SRC:%.c=$(B)/%)
+
+.PHONY: all lib tests test check includes demo diff install clean
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: lib $(if $(CLI_SRC),$(B)/dgc)
+lib: $(B)/libdgk.a $(B)/libdgk.so
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Generated C is compiled like our own, less the warnings its skeleton earns. lex.h and parse.h are found as "dsl/….h".
+$(B)/dsl/%.o: $(B)/dsl/%.c
+	$(CC) $(CFLAGS) -Wno-unused-function -Wno-sign-compare -Wno-pedantic -MMD -MP -c -o $@ $<
+$(B)/dsl/parse.c $(B)/dsl/parse.h &: dsl/parse.y
+	@mkdir -p $(@D)
+	bison -Wall -o $(B)/dsl/parse.c --defines=$(B)/dsl/parse.h dsl/parse.y
+$(B)/dsl/lex.c $(B)/dsl/lex.h &: dsl/lex.l
+	@mkdir -p $(@D)
+	flex -o $(B)/dsl/lex.c --header-file=$(B)/dsl/lex.h dsl/lex.l
+$(LIB_OBJ) $(CLI_OBJ): | $(GENERATED)
+
+$(B)/libdgk.a: $(LIB_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+$(B)/libdgk.so: $(LIB_OBJ)
+	$(CC) $(CFLAGS) -shared -Wl,-soname,libdgk.so.0 -o $@ $^ $(LDLIBS)
+$(B)/dgc: $(CLI_OBJ) $(B)/libdgk.a
+	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+
+$(B)/tests/%: tests/%.c $(B)/libdgk.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(B)/libdgk.a $(LDLIBS)
+tests: $(TEST_EXE)
+
+# A test that does not build is a test that fails: the runner counts it.
+test: all
+	-@$(MAKE) --no-print-directory -k tests B=$(B)
+	@tests/run.sh $(B)
+
+check: includes
+	$(MAKE) test B=build/check EXTRA="-Werror -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
+
+# dsl -> compiler -> codegen -> runtime: a folder includes itself and what stands to its left; the emulator only dsl/base.h, dsl/diag.h.
+includes:
+	@! grep -nE '#include "(compiler|codegen|runtime)/' dsl/*.[chly] 2>/dev/null
+	@! grep -nE '#include "(codegen|runtime)/' compiler/*.[ch] 2>/dev/null
+	@! grep -nE '#include "runtime/' codegen/*.[ch] 2>/dev/null
+	@! grep -nE '#include "(dsl|compiler|codegen|runtime)/' runtime/emu/*.[ch] 2>/dev/null | grep -vE '"(dsl/(base|diag)\.h|runtime/emu/)'
+	@echo 'includes: in order'
+
+demo:
+	@tests/demo.sh
+diff:
+	@tests/ptx_diff.sh
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/share/dgc
+	install -m 755 $(B)/dgc $(DESTDIR)$(PREFIX)/bin/dgc
+	install -m 644 $(B)/libdgk.a $(DESTDIR)$(PREFIX)/lib/libdgk.a
+	install -m 755 $(B)/libdgk.so $(DESTDIR)$(PREFIX)/lib/libdgk.so.$(VERSION)
+	ln -sf libdgk.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libdgk.so.0
+	ln -sf libdgk.so.0 $(DESTDIR)$(PREFIX)/lib/libdgk.so
+	for h in $(wildcard runtime/dgk.h); do install -m 644 $$h $(DESTDIR)$(PREFIX)/include/; done
+	cp -R $(wildcard kernels_dsl) $(DESTDIR)$(PREFIX)/share/dgc/
+	printf 'prefix=%s\nName: dgk\nDescription: runs tile-language kernels\nVersion: %s\nLibs: -L$${prefix}/lib -ldgk -ldl -lm -lpthread\nCflags: -I$${prefix}/include\n' \
+	    $(PREFIX) $(VERSION) > $(DESTDIR)$(PREFIX)/lib/pkgconfig/dgk.pc
+
+clean:
+	rm -rf $(B)
+
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_EXE:%=%.d)
