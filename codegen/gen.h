@@ -1,0 +1,184 @@
+/* gen - the code generator's shared state and the seams between its files.
+ *
+ *   gen.c       plans roles, shared memory and parameters; emits the entry: setup, barrier init, role dispatch
+ *   pipe.c      pipes: slots, barriers, produce / fill / consume; tensor maps; addresses in slots
+ *   stmt.c      statements: let, bind, for, if, while, par, scan, each, assert, print
+ *   scalar.c    scalar expressions
+ *   tile.c      tile expressions, element by element in a layout; reductions; moves between layouts
+ *   store.c     stores to global memory, atomics;  combine.c  reduction over a grid axis
+ *   mma.c       choice of instruction family;  mma_sync.c, wgmma.c, tcgen05.c  the families
+ */
+#ifndef CODEGEN_GEN_H
+#define CODEGEN_GEN_H
+
+#include "codegen/image.h"
+#include "codegen/layout.h"
+#include "codegen/lir.h"
+#include "compiler/ir.h"
+#include "compiler/target.h"
+
+struct mma_family;
+
+/* How a role is mapped to warps. */
+struct gen_role {
+    struct ir_role *ir;
+    int warp0, warps;         /* first warp in the CTA, number of warps that run it */
+    int slot_warps;           /* warps reserved (a producer beside warpgroups is padded to four) */
+    bool single;              /* only TMA fills: one elected thread of one warp runs it */
+    bool has_mma, produces, consumes;
+    int regs;                 /* setmaxnreg, 0: none */
+    int barrier;              /* named barrier for the role's threads (bar.sync id), >= 1 */
+    struct opd warp, lane, thread; /* within the role; uniform warp number via shfl */
+    struct opd scratch;       /* shared address of the role's exchange buffer for moves and reductions */
+    int scratch_bytes;        /* how large it must be: the most any use asked for (gen_scratch) */
+};
+
+/* Where a field lies in its slot: panels of `span` bytes by rows, swizzled. Element (row, col): byte
+ *   (col / per_panel) * panel_bytes + row * span + ((col % per_panel) * bytes ^ swizzle of row)
+ * with rows the field's other axes flattened (last fastest) and col the inner axis. */
+struct gen_field {
+    struct ir_field *ir;
+    int inner;                /* index into ir->axes of the contiguous axis */
+    int rows, cols, elem_bits;
+    int span, swizzle;        /* swizzle: 0, 32, 64, 128; span = row pitch in bytes */
+    int per_panel, panels, panel_bytes;
+    int offset, bytes;        /* within the slot; offset is a multiple of 1024 where swizzled, else 128 */
+    bool async_read;          /* read by wgmma or tcgen05 through descriptors */
+    bool generic_read;        /* read by ld.shared or ldmatrix */
+    bool generic_write;       /* filled by st.shared */
+    int map;                  /* image map index, -1: not by TMA */
+};
+
+struct gen_pipe {
+    struct ir_pipe *ir;
+    int depth, slot_bytes, offset; /* offset of slot 0 in shared memory */
+    int full, empty;          /* offsets of the barrier arrays */
+    int full_count, empty_count, tx_bytes;
+    struct gen_role *producer;
+    /* state of the role being emitted */
+    struct opd index, phase;  /* slot in use next, and its parity (0 at first; producers wait for phase ^ 1) */
+    struct opd base;          /* shared address of the slot inside produce or consume */
+    struct opd held;          /* index of the slot being consumed */
+    bool inside;
+};
+
+struct gen {
+    struct arena *arena;
+    struct diag *diag;
+    struct ir_fn *fn;
+    const struct target *target;
+    struct image *image;
+    struct lir *l;
+    const struct mma_family *family;
+
+    VEC(struct gen_role) roles;
+    struct gen_role *role;    /* being emitted */
+    int smem_used;            /* bytes of dynamic shared memory laid out so far */
+    struct opd smem;          /* shared address of dynamic shared memory (u32) */
+    struct opd cta_rank;      /* in the cluster; imm 0 without clusters */
+    struct opd *dims;         /* by dimension index */
+    struct opd *origin, *limit; /* by axis id: the current binding */
+    struct opd *vars;         /* by var id: scalars' registers */
+    struct opd (*strides)[IR_RANK]; /* by tensor id: 64-bit element strides, loaded once */
+    struct opd *pointers;     /* by tensor id: 64-bit addresses */
+    struct ir_block_at *each; /* innermost `each` */
+    bool failed;
+};
+
+/* ---- gen.c */
+/* Compiles a lowered kernel for the target of fn. NULL when d has errors. symbol NULL: the kernel's name. */
+struct codegen_options {
+    const char *symbol;
+    bool line_info;
+    struct buf *emit_lir, *explain; /* NULL: not asked */
+};
+struct image *codegen_kernel(struct arena *a, struct diag *d, struct ir_fn *fn, const struct codegen_options *o);
+int gen_smem(struct gen *g, int bytes, int align);            /* reserves shared memory, returns the offset */
+/* Asks for `bytes` of the role's exchange buffer; returns its shared address. Users put gen_role_sync around uses. */
+struct opd gen_scratch(struct gen *g, int bytes);
+void gen_role_sync(struct gen *g);                            /* bar.sync over the role's threads (bar.warp.sync for one warp) */
+struct opd gen_tensor_pointer(struct gen *g, const struct ir_tensor *t); /* 64-bit global address */
+struct opd gen_stride(struct gen *g, const struct ir_tensor *t, int dim); /* 64-bit, elements; imm 1 for the inner one */
+struct opd gen_elect(struct gen *g);                          /* predicate: one lane of the converged warp (lane 0) */
+void gen_error(struct gen *g, struct span at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- stmt.c */
+void gen_block(struct gen *g, const ir_block *b);
+void gen_stmt(struct gen *g, struct ir_stmt *s);
+
+/* ---- scalar.c */
+struct opd gen_scalar(struct gen *g, const struct ir_expr *e);   /* in the class of its type; predicates for bool */
+struct opd gen_origin(struct gen *g, const struct ir_axis *x);   /* of plain and window axes */
+struct opd gen_limit(struct gen *g, const struct ir_axis *x);
+/* One operation of the expression language on scalars already in operands: shared by scalar.c and tile.c. */
+struct opd gen_op(struct gen *g, const struct ir_expr *e, const struct opd *args);
+enum reg_class gen_class(enum type t);  /* f16, bf16, 8-bit floats: B16; integers up to 32 bits, f32, tf32: B32; 64 bits: B64; bool: PRED */
+struct opd gen_cast(struct gen *g, enum type to, enum type from, struct opd x);
+/* Two at a time where the instruction set has pairs (lower element first); out[0..1]. */
+void gen_cast2(struct gen *g, enum type to, enum type from, const struct opd *x, struct opd *out);
+/* Element of a tensor at scalar coordinates: predicate-safe load (0 outside the tensor when `check`). */
+struct opd gen_load(struct gen *g, const struct ir_tensor *t, const struct opd *coord, struct opd guard);
+
+/* ---- tile.c */
+/* The layout in which a tile expression is best computed: of the accumulators and variables in it, else NULL. */
+const struct layout *gen_anchor(struct gen *g, const struct ir_expr *e);
+/* The layout a register tile variable lives in (decided at its first definition, from gen_anchor or blocked). */
+const struct layout *gen_var_layout(struct gen *g, struct ir_var *v);
+/* Evaluates e in `lay`, whose axes must include e's: one operand per register of layout_project(lay, e's axes). */
+struct opd *gen_tile(struct gen *g, const struct ir_expr *e, const struct layout *lay);
+/* Scalars: coordinates of register r of lay, absolute, on its axis a. */
+struct opd gen_coord(struct gen *g, const struct layout *lay, int r, int a);
+/* Predicate: all axes of register r of lay lie below their limits (imm 1 when proven). */
+struct opd gen_inside(struct gen *g, const struct layout *lay, int r);
+/* True in one of the threads that hold the same element (imm 1 when not replicated). */
+struct opd gen_first_copy(struct gen *g, const struct layout *lay);
+void gen_tile_let(struct gen *g, struct ir_stmt *s);             /* S_let on a tile variable or accumulator */
+void gen_each(struct gen *g, struct ir_stmt *s);
+
+/* ---- store.c, combine.c */
+void gen_store(struct gen *g, struct ir_stmt *s);
+void gen_put(struct gen *g, struct ir_stmt *s);
+void gen_fetch(struct gen *g, struct ir_stmt *s);
+void gen_combine(struct gen *g, struct ir_stmt *s);
+
+/* ---- pipe.c */
+void pipe_plan(struct gen *g);                                   /* fields, depths, barriers, maps; before any code */
+void pipe_init(struct gen *g);                                   /* mbarrier.init by one thread */
+void pipe_begin_role(struct gen *g);                             /* state registers of the role's pipes */
+void gen_produce(struct gen *g, struct ir_stmt *s);
+void gen_consume(struct gen *g, struct ir_stmt *s);
+struct gen_field *pipe_field(struct gen *g, const struct ir_field *f);
+struct gen_pipe *pipe_of(struct gen *g, const struct ir_pipe *p);
+struct opd pipe_field_base(struct gen *g, const struct ir_field *f); /* shared address of the field in the slot held now */
+/* Shared address of the element at coordinates relative to the window's origin. */
+struct opd pipe_element(struct gen *g, const struct ir_field *f, const struct opd *rel);
+/* Arrives on empty[index] of the pipe once per warp of the role (lane 0), under pred (imm 1: always). */
+void pipe_release(struct gen *g, struct gen_pipe *p, struct opd index, struct opd pred);
+struct opd pipe_empty_barrier(struct gen *g, struct gen_pipe *p, struct opd index); /* shared address */
+/* A compiler-made barrier outside pipes: reserves 8 bytes, initialised with `count` at entry. Returns its offset in shared memory. */
+int gen_barrier(struct gen *g, int count);
+/* Spins until the phase with this parity has completed (try_wait, or test_wait below sm_90). */
+void gen_wait_barrier(struct gen *g, struct opd address, struct opd parity);
+
+/* ---- mma.c: what an instruction family does. Chosen per target by mma_choose. */
+struct mma_family {
+    const char *name;
+    bool async;               /* operands are read through descriptors, asynchronously */
+    /* Fills role->warps (multiple of 4 for warpgroup families) from the statements and the widths asked for, chooses
+     * operand layouts and checks shapes and types; errors at the statement, naming what the target has. Before pipe_plan. */
+    void (*plan)(struct gen *g, struct gen_role *r);
+    void (*setup)(struct gen *g);      /* at entry, all threads: tensor memory allocation */
+    void (*teardown)(struct gen *g);   /* before exit, all threads */
+    void (*begin_role)(struct gen *g); /* state registers */
+    void (*mma)(struct gen *g, struct ir_stmt *s);
+    const struct layout *(*layout)(struct gen *g, struct ir_var *acc); /* of the accumulator read as registers */
+    struct opd *(*read)(struct gen *g, struct ir_var *acc);  /* waits for what is in flight; elements in that layout */
+    void (*write)(struct gen *g, struct ir_var *acc, const struct opd *elements); /* NULL elements: zero */
+    /* End of a consume scope. Releases the slot now, or when what still reads it has completed. */
+    void (*consume_end)(struct gen *g, struct gen_pipe *p);
+    /* End of the role's task: everything in flight is waited for and released. */
+    void (*task_end)(struct gen *g);
+};
+const struct mma_family *mma_choose(const struct target *t, const struct ir_fn *fn);
+
+#endif
