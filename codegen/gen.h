@@ -30,6 +30,7 @@ struct gen_role {
     int barrier;              /* named barrier for the role's threads (bar.sync id), >= 1 */
     struct opd warp, lane, thread; /* within the role; uniform warp number via shfl */
     struct opd scratch;       /* shared address of the role's exchange buffer for moves and reductions */
+    int scratch_insn;         /* the instruction that loads it, completed when the size is known */
     int scratch_bytes;        /* how large it must be: the most any use asked for (gen_scratch) */
 };
 
@@ -81,18 +82,14 @@ struct gen {
     struct opd *vars;         /* by var id: scalars' registers */
     struct opd (*strides)[IR_RANK]; /* by tensor id: 64-bit element strides, loaded once */
     struct opd *pointers;     /* by tensor id: 64-bit addresses */
+    struct opd *scalars;      /* by tensor id: scalar arguments */
+    struct opd scratch_memory, counter_memory; /* 64-bit global addresses (PARAM_SCRATCH, PARAM_COUNTERS) */
     struct ir_block_at *each; /* innermost `each` */
     bool failed;
+    int smem_reserve;         /* left free for exchange buffers when depths are chosen: what an earlier attempt needed */
 };
 
 /* ---- gen.c */
-/* Compiles a lowered kernel for the target of fn. NULL when d has errors. symbol NULL: the kernel's name. */
-struct codegen_options {
-    const char *symbol;
-    bool line_info;
-    struct buf *emit_lir, *explain; /* NULL: not asked */
-};
-struct image *codegen_kernel(struct arena *a, struct diag *d, struct ir_fn *fn, const struct codegen_options *o);
 int gen_smem(struct gen *g, int bytes, int align);            /* reserves shared memory, returns the offset */
 /* Asks for `bytes` of the role's exchange buffer; returns its shared address. Users put gen_role_sync around uses. */
 struct opd gen_scratch(struct gen *g, int bytes);
@@ -101,6 +98,9 @@ struct opd gen_tensor_pointer(struct gen *g, const struct ir_tensor *t); /* 64-b
 struct opd gen_stride(struct gen *g, const struct ir_tensor *t, int dim); /* 64-bit, elements; imm 1 for the inner one */
 struct opd gen_elect(struct gen *g);                          /* predicate: one lane of the converged warp (lane 0) */
 void gen_error(struct gen *g, struct span at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- explain.c: what each role, pipe and tile became */
+void gen_explain(const struct gen *g, struct buf *out);
 
 /* ---- stmt.c */
 void gen_block(struct gen *g, const ir_block *b);
@@ -143,10 +143,13 @@ void gen_combine(struct gen *g, struct ir_stmt *s);
 
 /* ---- pipe.c */
 void pipe_plan(struct gen *g);                                   /* fields, depths, barriers, maps; before any code */
+void pipe_counts(struct gen *g);                                 /* arrival counts, once roles have their warps */
+void pipe_note_budget(struct gen *g);                            /* notes: where shared memory goes */
 void pipe_init(struct gen *g);                                   /* mbarrier.init by one thread */
 void pipe_begin_role(struct gen *g);                             /* state registers of the role's pipes */
 void gen_produce(struct gen *g, struct ir_stmt *s);
 void gen_consume(struct gen *g, struct ir_stmt *s);
+void gen_fill(struct gen *g, struct ir_stmt *s);                 /* S_fill, inside produce */
 struct gen_field *pipe_field(struct gen *g, const struct ir_field *f);
 struct gen_pipe *pipe_of(struct gen *g, const struct ir_pipe *p);
 struct opd pipe_field_base(struct gen *g, const struct ir_field *f); /* shared address of the field in the slot held now */

@@ -1,0 +1,491 @@
+/* gen - plans roles, shared memory and parameters; emits the entry: setup, barrier init, role dispatch. */
+#include "codegen/gen.h"
+
+#include "codegen/codegen.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void gen_error(struct gen *g, struct span at, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    diag_error(g->diag, at, "%s", arena_vprintf(g->arena, fmt, ap));
+    va_end(ap);
+    g->failed = true;
+}
+
+/* ---- host expressions ---- */
+
+static const struct {
+    enum ir_expr_kind ir;
+    enum hexpr_op op;
+} host_ops[] = {
+    { E_add, HEX_ADD }, { E_sub, HEX_SUB }, { E_mul, HEX_MUL }, { E_div, HEX_DIV }, { E_mod, HEX_MOD },
+    { E_min, HEX_MIN }, { E_max, HEX_MAX }, { E_eq, HEX_EQ },   { E_ne, HEX_NE },   { E_lt, HEX_LT },
+    { E_le, HEX_LE },   { E_and, HEX_AND }, { E_or, HEX_OR },   { E_not, HEX_NOT }, { E_select, HEX_SELECT },
+};
+
+typedef VEC(struct hexpr_code) hexpr_vec;
+
+static bool host_code(struct gen *g, const struct ir_expr *e, hexpr_vec *out)
+{
+    struct hexpr_code c = { 0 };
+    for (int i = 0; i < e->nargs; i++)
+        if (!host_code(g, e->args[i], out)) return false;
+    if (e->kind == E_const) c = (struct hexpr_code){ HEX_CONST, e->num };
+    else if (e->kind == E_dim) c = (struct hexpr_code){ HEX_DIM, e->num };
+    else if (e->kind == E_arg) c = (struct hexpr_code){ HEX_SCALAR, e->tensor->id };
+    else if (e->kind == E_units) c = (struct hexpr_code){ HEX_UNITS, 0 };
+    else if (e->kind == E_cast && !type_is_float(e->type)) return true;
+    else if (e->kind == E_neg) {
+        vec_push(g->arena, out, ((struct hexpr_code){ HEX_CONST, -1 }));
+        c.op = HEX_MUL;
+    } else {
+        int i = 0;
+        while (i < COUNT(host_ops) && host_ops[i].ir != e->kind) i++;
+        if (i == COUNT(host_ops)) return false;
+        c.op = host_ops[i].op;
+    }
+    vec_push(g->arena, out, c);
+    return true;
+}
+
+static struct hexpr host_expr(struct gen *g, const struct ir_expr *e, struct span at, const char *what)
+{
+    hexpr_vec v = { 0 };
+    if (!e) vec_push(g->arena, &v, ((struct hexpr_code){ HEX_UNITS, 0 }));
+    else if (!host_code(g, e, &v)) gen_error(g, at, "%s must be known before the launch: dimensions, constants and integer arguments only", what);
+    return (struct hexpr){ v.at, v.n };
+}
+
+static struct hexpr host_const(struct gen *g, int64_t v)
+{
+    struct hexpr_code *c = new(g->arena, struct hexpr_code);
+    *c = (struct hexpr_code){ HEX_CONST, v };
+    return (struct hexpr){ c, 1 };
+}
+
+/* ---- the image: arguments, conditions, parameters ---- */
+
+static int dim_named(const struct ir_fn *fn, const char *text)
+{
+    for (int i = 0; text && i < fn->dims.n; i++)
+        if (!strcmp(fn->dims.at[i].name, text)) return i;
+    return -1;
+}
+
+static void image_arguments(struct gen *g)
+{
+    struct image *im = g->image;
+    for (int i = 0; i < g->fn->tensors.n; i++) {
+        struct ir_tensor *t = g->fn->tensors.at[i];
+        struct image_arg arg = { .name = t->name, .dir = (enum image_dir)t->dir, .type = t->type, .rank = t->rank, .inner = t->inner,
+                                 .base_align = type_bits(t->type) < 8 ? 1 : type_bits(t->type) / 8, .span = t->span };
+        for (int d = 0; d < t->rank; d++) {
+            arg.dim[d] = host_expr(g, t->dim[d], t->span, "a dimension");
+            arg.dim_text[d] = t->dim_text[d] ? t->dim_text[d] : "?";
+            arg.dim_symbol[d] = dim_named(g->fn, t->dim_text[d]);
+            arg.align[d] = 1;
+        }
+        vec_push(g->arena, &im->args, arg);
+    }
+    for (int i = 0; i < g->fn->dims.n; i++) vec_push(g->arena, &im->dims, g->fn->dims.at[i].name);
+}
+
+static void image_requires(struct gen *g)
+{
+    struct ir_fn *fn = g->fn;
+    for (int i = 0; i < fn->requires.n; i++) {
+        struct image_require r = { host_expr(g, fn->requires.at[i], fn->require_span.at[i], "a condition of `require`"),
+                                   fn->require_text.at[i], fn->require_span.at[i] };
+        vec_push(g->arena, &g->image->requires, r);
+    }
+    for (int i = 0; i < fn->dims.n; i++) {
+        if (fn->dims.at[i].value < 0) continue;
+        struct hexpr_code *c = new_n(g->arena, struct hexpr_code, 3);
+        c[0] = (struct hexpr_code){ HEX_DIM, i };
+        c[1] = (struct hexpr_code){ HEX_CONST, fn->dims.at[i].value };
+        c[2] = (struct hexpr_code){ HEX_EQ, 0 };
+        struct image_require r = { { c, 3 }, arena_printf(g->arena, "%s == %lld (this variant was compiled for it)", fn->dims.at[i].name, (long long)fn->dims.at[i].value), fn->span };
+        vec_push(g->arena, &g->image->requires, r);
+    }
+}
+
+static void add_param(struct gen *g, enum image_param_kind kind, int arg, int dim, uint32_t bytes, uint32_t align)
+{
+    struct image *im = g->image;
+    im->param_bytes = (im->param_bytes + align - 1) / align * align;
+    struct image_param p = { kind, arg, dim, im->param_bytes, bytes };
+    vec_push(g->arena, &im->params, p);
+    im->param_bytes += bytes;
+}
+
+static void image_parameters(struct gen *g)
+{
+    for (int i = 0; i < g->fn->tensors.n; i++) {
+        struct ir_tensor *t = g->fn->tensors.at[i];
+        if (!t->rank) {
+            add_param(g, PARAM_SCALAR, i, 0, type_bits(t->type) > 32 ? 8 : 4, type_bits(t->type) > 32 ? 8 : 4);
+            continue;
+        }
+        add_param(g, PARAM_POINTER, i, 0, 8, 8);
+        for (int d = 0; d < t->rank; d++)
+            if (d != t->inner) add_param(g, PARAM_STRIDE, i, d, 8, 8);
+    }
+    for (int i = 0; i < g->fn->dims.n; i++) add_param(g, PARAM_DIM, i, 0, 4, 4);
+    add_param(g, PARAM_SCRATCH, 0, 0, 8, 8);
+    add_param(g, PARAM_COUNTERS, 0, 0, 8, 8);
+    for (int i = 0; i < g->image->maps.n; i++) add_param(g, PARAM_MAP, i, 0, 128, 128);
+}
+
+/* The declaration of each parameter, in order; names p0, p1, ... are what gen_parameter loads from. */
+static const char **declare_parameters(struct gen *g)
+{
+    const char **decl = new_n(g->arena, const char *, g->image->params.n + 1);
+    for (int i = 0; i < g->image->params.n; i++) {
+        struct image_param *p = &g->image->params.at[i];
+        if (p->kind == PARAM_MAP) decl[i] = arena_printf(g->arena, ".param .align 128 .b8 map%d[128]", p->arg);
+        else decl[i] = arena_printf(g->arena, ".param .b%u p%d", p->bytes * 8, i);
+    }
+    return decl;
+}
+
+static void load_parameters(struct gen *g)
+{
+    struct lir *l = g->l;
+    g->scalars = new_n(g->arena, struct opd, g->fn->tensors.n + 1);
+    for (int i = 0; i < g->image->params.n; i++) {
+        struct image_param *p = &g->image->params.at[i];
+        if (p->kind == PARAM_MAP) continue;
+        struct opd r = lir_reg(l, p->bytes == 8 ? RC_B64 : RC_B32);
+        lir_emit(l, "ld.param.b%d %r, [p%d]", (int)p->bytes * 8, r, i);
+        if (p->kind == PARAM_POINTER) {
+            struct opd global = lir_reg(l, RC_B64);
+            lir_emit(l, "cvta.to.global.u64 %r, %r", global, r);
+            g->pointers[p->arg] = global;
+        } else if (p->kind == PARAM_STRIDE) g->strides[p->arg][p->dim] = r;
+        else if (p->kind == PARAM_DIM) g->dims[p->arg] = r;
+        else if (p->kind == PARAM_SCALAR) g->scalars[p->arg] = r;
+        else if (p->kind == PARAM_SCRATCH) g->scratch_memory = r;
+        else if (p->kind == PARAM_COUNTERS) g->counter_memory = r;
+    }
+    for (int i = 0; i < g->fn->dims.n; i++)
+        if (g->fn->dims.at[i].value >= 0) g->dims[i] = opd_imm(g->fn->dims.at[i].value);
+}
+
+struct opd gen_tensor_pointer(struct gen *g, const struct ir_tensor *t) { return g->pointers[t->id]; }
+
+struct opd gen_stride(struct gen *g, const struct ir_tensor *t, int dim)
+{
+    return dim == t->inner ? opd_imm(1) : g->strides[t->id][dim];
+}
+
+/* ---- roles ---- */
+
+static void scan_block(struct gen_role *r, const ir_block *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        struct ir_stmt *s = b->at[i];
+        r->has_mma |= s->kind == S_mma;
+        r->produces |= s->kind == S_produce;
+        r->consumes |= s->kind == S_consume;
+        scan_block(r, &s->body);
+        scan_block(r, &s->other);
+    }
+}
+
+enum { DEFAULT_WARPS = 8, COPY_WARPS = 4 };
+
+static void plan_roles(struct gen *g)
+{
+    for (int i = 0; i < g->fn->roles.n; i++) {
+        struct ir_role *ir = g->fn->roles.at[i];
+        struct gen_role r = { .ir = ir, .warps = ir->warps_m * (ir->warps_n ? ir->warps_n : 1), .barrier = i + 1 };
+        scan_block(&r, &ir->body);
+        vec_push(g->arena, &g->roles, r);
+    }
+    if (g->roles.n > 15) gen_error(g, g->fn->span, "%d roles; a CTA has named barriers for 15", g->roles.n);
+    for (int i = 0; i < g->roles.n; i++) {
+        struct gen_role *r = &g->roles.at[i];
+        if (r->has_mma) g->family->plan(g, r);
+        else if (!r->warps) r->warps = r->produces && !r->consumes ? COPY_WARPS : DEFAULT_WARPS;
+    }
+}
+
+/* Warps are numbered role by role, tensor-core roles first so that their warpgroups are aligned. Beside warpgroups a
+ * producer gets a whole one, so that setmaxnreg may move its registers. */
+static int number_warps(struct gen *g)
+{
+    int warp = 0;
+    bool groups = false;
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < g->roles.n; i++) {
+            struct gen_role *r = &g->roles.at[i];
+            if (r->has_mma != (pass == 0)) continue;
+            if (r->single) r->warps = 1;
+            groups |= r->has_mma && g->family->async;
+            r->warp0 = warp;
+            r->slot_warps = groups ? (r->warps + 3) / 4 * 4 : r->warps;
+            warp += r->slot_warps;
+        }
+    if (warp > 32) gen_error(g, g->fn->span, "the roles of this kernel take %d warps; a CTA has at most 32", warp);
+    return warp;
+}
+
+enum { PRODUCER_REGS = 40, MOST_REGS = 240 };
+
+/* Registers move from producers to tensor-core warpgroups where there are more than two warpgroups (with two, everyone
+ * has 255 anyway). The pool is the CTA's own: the sum of what all end with may not exceed what it began with. */
+static void plan_registers(struct gen *g, int warps)
+{
+    int groups = warps / 4, at_entry = 65536 / (warps * 32) / 8 * 8, math = 0, others = 0;
+    if (!target_has(g->target, HAS_SETMAXNREG | HAS_WGMMA) || !g->family || groups < 3) return;
+    for (int i = 0; i < g->roles.n; i++)
+        *(g->roles.at[i].has_mma ? &math : &others) += g->roles.at[i].slot_warps / 4;
+    for (int i = 0; i < g->roles.n; i++)
+        if (!g->roles.at[i].has_mma && !g->roles.at[i].single) return;
+    if (!math || !others || math + others != groups) return;
+    int each = (at_entry * groups - PRODUCER_REGS * others) / math / 8 * 8;
+    for (int i = 0; i < g->roles.n; i++)
+        g->roles.at[i].regs = !g->roles.at[i].has_mma ? PRODUCER_REGS : each > MOST_REGS ? MOST_REGS : each;
+}
+
+int gen_smem(struct gen *g, int bytes, int align)
+{
+    int at = (g->smem_used + align - 1) / align * align;
+    g->smem_used = at + bytes;
+    return at;
+}
+
+struct opd gen_scratch(struct gen *g, int bytes)
+{
+    if (bytes > g->role->scratch_bytes) g->role->scratch_bytes = bytes;
+    return g->role->scratch;
+}
+
+void gen_role_sync(struct gen *g)
+{
+    if (g->role->warps == 1) lir_emit(g->l, "bar.warp.sync 0xffffffff");
+    else lir_emit(g->l, "bar.sync %d, %d", g->role->barrier, g->role->warps * 32);
+}
+
+struct opd gen_elect(struct gen *g) { return lir_cmp(g->l, "eq", g->role->lane, opd_imm(0)); }
+
+/* ---- the entry ---- */
+
+struct place {
+    struct opd tid, warp, lane;
+};
+
+static struct place emit_setup(struct gen *g)
+{
+    struct lir *l = g->l;
+    struct place p = { lir_reg(l, RC_B32), lir_reg(l, RC_B32), lir_reg(l, RC_B32) };
+    struct opd w = lir_reg(l, RC_B32);
+    g->smem = lir_reg(l, RC_B32);
+    lir_emit(l, "mov.u32 %r, smem", g->smem);
+    lir_emit(l, "mov.u32 %r, %%tid.x", p.tid);
+    lir_emit(l, "shr.u32 %r, %r, 5", w, p.tid);
+    lir_emit(l, "shfl.sync.idx.b32 %r, %r, 0, 31, 0xffffffff", p.warp, w); /* the same in all lanes, and ptxas knows it */
+    lir_emit(l, "and.b32 %r, %r, 31", p.lane, p.tid);
+    g->cta_rank = opd_imm(0);
+    if (g->fn->cluster > 1) {
+        g->cta_rank = lir_reg(l, RC_B32);
+        lir_emit(l, "mov.u32 %r, %%cluster_ctarank", g->cta_rank);
+    }
+    return p;
+}
+
+static void emit_cta_barrier(struct gen *g)
+{
+    if (g->fn->cluster > 1) {
+        lir_emit(g->l, "barrier.cluster.arrive.release.aligned");
+        lir_emit(g->l, "barrier.cluster.wait.acquire.aligned");
+    } else lir_emit(g->l, "barrier.sync 0");
+}
+
+static void emit_init(struct gen *g, struct place p)
+{
+    struct lir *l = g->l;
+    int skip = lir_label(l);
+    struct opd not_first = lir_cmp(l, "ne", p.tid, opd_imm(0));
+    lir_emit(l, "@%r bra %l", not_first, skip);
+    pipe_init(g);
+    lir_place(l, skip);
+    g->role = NULL;
+    if (g->family && g->family->setup) g->family->setup(g);
+    emit_cta_barrier(g);
+    if (target_has(g->target, HAS_PDL)) lir_emit(l, "griddepcontrol.wait");
+}
+
+static void emit_role(struct gen *g, struct gen_role *r, struct place p)
+{
+    struct lir *l = g->l;
+    g->role = r;
+    r->warp = lir_sub(l, p.warp, opd_imm(r->warp0));
+    r->lane = p.lane;
+    r->thread = lir_sub(l, p.tid, opd_imm(r->warp0 * 32));
+    r->scratch = lir_reg(l, RC_B32);
+    r->scratch_insn = l->code.n;
+    lir_emit(l, "add.u32 %r, %r, %r", r->scratch, g->smem, opd_imm(0));
+    if (r->regs) lir_emit(l, r->has_mma ? "setmaxnreg.inc.sync.aligned.u32 %d" : "setmaxnreg.dec.sync.aligned.u32 %d", r->regs);
+    int end = -1;
+    if (r->single || r->slot_warps > r->warps) {
+        end = lir_label(l);
+        struct opd out = r->single ? lir_cmp(l, "ne", r->thread, opd_imm(0)) : lir_cmp(l, "ge", r->warp, opd_imm(r->warps));
+        lir_emit(l, "@%r bra %l", out, end);
+    }
+    pipe_begin_role(g);
+    if (r->has_mma && g->family->begin_role) g->family->begin_role(g);
+    gen_block(g, &g->fn->task);
+    if (end >= 0) lir_place(l, end);
+}
+
+static void emit_roles(struct gen *g, struct place p)
+{
+    struct lir *l = g->l;
+    int done = lir_label(l);
+    for (int i = 0; i < g->roles.n; i++) {
+        struct gen_role *r = &g->roles.at[i];
+        int next = lir_label(l);
+        l->span = r->ir->span;
+        if (g->roles.n > 1) {
+            struct opd below = lir_cmp(l, "lt", p.warp, opd_imm(r->warp0)), above = lir_cmp(l, "ge", p.warp, opd_imm(r->warp0 + r->slot_warps));
+            lir_emit(l, "@%r bra %l", lir_por(l, below, above), next);
+        }
+        lir_comment(l, "role %s: warps %d to %d", r->ir->name, r->warp0, r->warp0 + r->warps - 1);
+        emit_role(g, r, p);
+        if (g->roles.n > 1) lir_emit(l, "bra %l", done);
+        lir_place(l, next);
+    }
+    lir_place(l, done);
+}
+
+/* Exchange buffers follow everything else; their sizes are known now. */
+static void place_scratch(struct gen *g)
+{
+    for (int i = 0; i < g->roles.n; i++) {
+        struct gen_role *r = &g->roles.at[i];
+        if (r->scratch_bytes) g->l->code.at[r->scratch_insn].args[2] = opd_imm(gen_smem(g, r->scratch_bytes, 128));
+    }
+}
+
+static void gen_start(struct gen *g)
+{
+    struct ir_fn *fn = g->fn;
+    int axes = 0, vars = 0;
+    for (int i = 0; i < fn->axes.n; i++) axes = fn->axes.at[i]->id >= axes ? fn->axes.at[i]->id + 1 : axes;
+    for (int i = 0; i < fn->vars.n; i++) {
+        vars = fn->vars.at[i]->id >= vars ? fn->vars.at[i]->id + 1 : vars;
+        fn->vars.at[i]->cg = NULL;
+    }
+    g->l = new(g->arena, struct lir);
+    g->l->arena = g->arena;
+    g->image = new(g->arena, struct image);
+    g->dims = new_n(g->arena, struct opd, fn->dims.n + 1);
+    g->origin = new_n(g->arena, struct opd, axes + 1);
+    g->limit = new_n(g->arena, struct opd, axes + 1);
+    g->vars = new_n(g->arena, struct opd, vars + 1);
+    g->pointers = new_n(g->arena, struct opd, fn->tensors.n + 1);
+    g->strides = arena_alloc(g->arena, sizeof *g->strides * (size_t)(fn->tensors.n + 1));
+    g->smem_used = 0;
+    g->roles.n = 0;
+}
+
+static void image_finish(struct gen *g, int warps)
+{
+    struct image *im = g->image;
+    im->kernel = g->fn->name;
+    im->target = g->target->name;
+    im->tasks = host_expr(g, g->fn->tasks, g->fn->span, "the number of tasks");
+    if (g->fn->cluster > 1 && g->fn->tasks) {
+        struct hexpr_code *c = new_n(g->arena, struct hexpr_code, im->tasks.n + 2);
+        memcpy(c, im->tasks.at, sizeof *c * (size_t)im->tasks.n);
+        c[im->tasks.n] = (struct hexpr_code){ HEX_CONST, g->fn->cluster };
+        c[im->tasks.n + 1] = (struct hexpr_code){ HEX_MUL, 0 };
+        im->tasks = (struct hexpr){ c, im->tasks.n + 2 };
+    }
+    im->persistent = g->fn->persistent || !g->fn->tasks;
+    im->cluster = (uint32_t)(g->fn->cluster > 1 ? g->fn->cluster : 1);
+    im->threads = (uint32_t)warps * 32;
+    im->smem_bytes = (uint32_t)g->smem_used;
+    im->deterministic = !g->fn->order_dependent;
+    int by_smem = (g->target->smem_bytes + 1024) / (g->smem_used + 1024), by_threads = 1536 / (warps * 32);
+    im->ctas_per_sm = by_smem < by_threads ? by_smem : by_threads;
+    if (im->ctas_per_sm < 1 || g->family) im->ctas_per_sm = 1;
+    if (!im->scratch_bytes.n) im->scratch_bytes = host_const(g, 0);
+    if (!im->counter_bytes.n) im->counter_bytes = host_const(g, 0);
+}
+
+/* One attempt. False when shared memory does not suffice for what was found to be needed; smem_reserve then says more. */
+static bool gen_attempt(struct gen *g, int *warps)
+{
+    gen_start(g);
+    g->family = NULL;
+    const struct mma_family *family = mma_choose(g->target, g->fn);
+    for (int i = 0; i < g->fn->roles.n; i++) {
+        struct gen_role probe = { 0 };
+        scan_block(&probe, &g->fn->roles.at[i]->body);
+        if (probe.has_mma) g->family = family;
+    }
+    image_arguments(g);
+    image_requires(g);
+    plan_roles(g);
+    if (g->failed) return true;
+    pipe_plan(g);
+    *warps = number_warps(g);
+    if (g->failed) return true;
+    pipe_counts(g);
+    plan_registers(g, *warps);
+    image_parameters(g);
+
+    struct place p = emit_setup(g);
+    load_parameters(g);
+    emit_init(g, p);
+    emit_roles(g, p);
+    g->role = NULL;
+    if (g->family && g->family->teardown) {
+        emit_cta_barrier(g);
+        g->family->teardown(g);
+    } else if (g->fn->cluster > 1) emit_cta_barrier(g); /* a CTA must not leave while others may reach its memory */
+    lir_emit(g->l, "ret");
+    int before = g->smem_used;
+    place_scratch(g);
+    if (g->failed || g->smem_used <= g->target->smem_bytes) return true;
+    int need = g->smem_used - before + 1024;
+    if (need <= g->smem_reserve) {
+        gen_error(g, g->fn->span, "the kernel needs %d bytes of shared memory; %s has %d a CTA", g->smem_used, g->target->name, g->target->smem_bytes);
+        pipe_note_budget(g);
+        diag_note(g->diag, g->fn->span, "exchange buffers of the roles: %d bytes; smaller tiles or fewer slots fit", g->smem_used - before);
+        return true;
+    }
+    g->smem_reserve = need;
+    return false;
+}
+
+struct image *codegen_kernel(struct arena *a, struct diag *d, struct ir_fn *fn, const struct codegen_options *o)
+{
+    const struct target *t = target_find(fn->target);
+    if (!t) {
+        diag_error(d, (struct span){ 0, 0 }, "unknown target '%s'", fn->target);
+        return NULL;
+    }
+    struct gen g = { .arena = a, .diag = d, .fn = fn, .target = t };
+    int warps = 0;
+    while (!gen_attempt(&g, &warps)) {}
+    if (g.failed || d->errors) return NULL;
+    image_finish(&g, warps);
+    g.image->symbol = o && o->symbol ? o->symbol : fn->name;
+
+    struct lir_entry e = { .symbol = g.image->symbol, .ptx_version = t->ptx_version, .ptx_target = t->ptx_target,
+                           .param_decl = declare_parameters(&g), .nparams = g.image->params.n, .threads = warps * 32,
+                           .min_ctas = 1, .cluster = fn->cluster, .line_info = o && o->line_info };
+    struct buf ptx = { 0 };
+    lir_print(g.l, &e, d, &ptx);
+    g.image->ptx = arena_strndup(a, ptx.at, ptx.n);
+    g.image->ptx_bytes = ptx.n;
+    buf_free(&ptx);
+    if (o && o->explain) gen_explain(&g, o->explain);
+    return d->errors ? NULL : g.image;
+}
