@@ -86,6 +86,7 @@ struct ir_var {
     bool accum;             /* target of mma */
     int slots;              /* accumulators: copies in flight asked for (slots(c) = 2), else 1 */
     bool flip;              /* second operand on the M side */
+    int64_t multiple;       /* set once, to a multiple of this; 0: not known */
     struct span span;
     void *cg;               /* codegen's own */
 };
@@ -216,12 +217,18 @@ struct ir_fn {
     struct span span;
 };
 
+const char *ir_expr_name(enum ir_expr_kind k); /* "add" */
+int ir_expr_nargs(enum ir_expr_kind k);        /* -1: any number */
+const char *ir_stmt_name(enum ir_stmt_kind k);
+
 /* Building. Constants fold; neutral operations vanish. */
 struct ir_expr *ir_int(struct arena *a, int64_t v);                      /* i32 */
 struct ir_expr *ir_real(struct arena *a, enum type t, double v);
 struct ir_expr *ir_leaf(struct arena *a, enum ir_expr_kind k, struct ir_axis *axis); /* coord, origin, limit, unit, units, thread */
 struct ir_expr *ir_get(struct arena *a, struct ir_var *v);
 struct ir_expr *ir_make(struct arena *a, enum ir_expr_kind k, enum type t, int n, struct ir_expr *const *args, struct span at);
+struct ir_expr *ir_fold(struct arena *a, struct ir_expr *e);             /* an equal, simpler expression, or e itself (fold.c) */
+void ir_add_axis(struct ir_expr *e, struct ir_axis *axis);               /* into e's type, in order */
 struct ir_expr *ir_unary(struct arena *a, enum ir_expr_kind k, struct ir_expr *x);
 struct ir_expr *ir_binary(struct arena *a, enum ir_expr_kind k, struct ir_expr *x, struct ir_expr *y);
 struct ir_expr *ir_cast(struct arena *a, enum type t, struct ir_expr *x);
