@@ -3,7 +3,6 @@
 
 #include "codegen/codegen.h"
 
-#include <stdio.h>
 #include <string.h>
 
 void gen_error(struct gen *g, struct span at, const char *fmt, ...)
@@ -300,8 +299,8 @@ static struct place emit_setup(struct gen *g)
 static void emit_cta_barrier(struct gen *g)
 {
     if (g->fn->cluster > 1) {
-        lir_emit(g->l, "barrier.cluster.arrive.release.aligned");
-        lir_emit(g->l, "barrier.cluster.wait.acquire.aligned");
+        lir_emit(g->l, "barrier.cluster.arrive.release");
+        lir_emit(g->l, "barrier.cluster.wait.acquire");
     } else lir_emit(g->l, "barrier.sync 0");
 }
 
@@ -390,7 +389,7 @@ static void gen_start(struct gen *g)
     g->pointers = new_n(g->arena, struct opd, fn->tensors.n + 1);
     g->strides = arena_alloc(g->arena, sizeof *g->strides * (size_t)(fn->tensors.n + 1));
     g->smem_used = 0;
-    g->roles.n = 0;
+    g->roles.n = g->barriers.n = 0;
 }
 
 static void image_finish(struct gen *g, int warps)

@@ -48,6 +48,8 @@ struct gen_field {
     bool generic_read;        /* read by ld.shared or ldmatrix */
     bool generic_write;       /* filled by st.shared */
     int map;                  /* image map index, -1: not by TMA */
+    int map_order[5];         /* the tensor's dimension behind each of the map's */
+    void *plan;               /* pipe.c's own */
 };
 
 struct gen_pipe {
@@ -59,8 +61,15 @@ struct gen_pipe {
     /* state of the role being emitted */
     struct opd index, phase;  /* slot in use next, and its parity (0 at first; producers wait for phase ^ 1) */
     struct opd base;          /* shared address of the slot inside produce or consume */
-    struct opd held;          /* index of the slot being consumed */
+    struct opd held;          /* index of the slot being produced or consumed */
+    struct opd full_now;      /* address of the full barrier being produced */
     bool inside;
+    bool by_tma, by_cp_async, by_threads; /* what fills its fields */
+    bool commit_releases;     /* its slots are released by the tensor core's own arrival (tcgen05.commit) */
+};
+
+struct gen_barrier {
+    int offset, count;
 };
 
 struct gen {
@@ -73,6 +82,7 @@ struct gen {
     const struct mma_family *family;
 
     VEC(struct gen_role) roles;
+    VEC(struct gen_barrier) barriers; /* made by gen_barrier, in plan or setup */
     struct gen_role *role;    /* being emitted */
     int smem_used;            /* bytes of dynamic shared memory laid out so far */
     struct opd smem;          /* shared address of dynamic shared memory (u32) */
@@ -146,6 +156,7 @@ void pipe_plan(struct gen *g);                                   /* fields, dept
 void pipe_counts(struct gen *g);                                 /* arrival counts, once roles have their warps */
 void pipe_note_budget(struct gen *g);                            /* notes: where shared memory goes */
 void pipe_init(struct gen *g);                                   /* mbarrier.init by one thread */
+bool pipe_only_fills(const ir_block *b);
 void pipe_begin_role(struct gen *g);                             /* state registers of the role's pipes */
 void gen_produce(struct gen *g, struct ir_stmt *s);
 void gen_consume(struct gen *g, struct ir_stmt *s);
