@@ -13,7 +13,7 @@ PREFIX  ?= /usr/local
 B       := build
 VERSION := 0.1.0
 
-override CFLAGS += -std=gnu11 -Wall -Wextra -pedantic -fPIC -fvisibility=default -I. -I$(B) $(EXTRA)
+override CFLAGS += -std=gnu11 -Wall -Wextra -pedantic -Wno-override-init -fPIC -fvisibility=default -I. -I$(B) $(EXTRA)
 override LDLIBS += -ldl -lm -lpthread
 
 CLI_SRC := $(wildcard runtime/cli*.c)
