@@ -389,7 +389,7 @@ static void gen_start(struct gen *g)
     g->pointers = new_n(g->arena, struct opd, fn->tensors.n + 1);
     g->strides = arena_alloc(g->arena, sizeof *g->strides * (size_t)(fn->tensors.n + 1));
     g->smem_used = 0;
-    g->roles.n = g->barriers.n = 0;
+    g->roles.n = g->barriers.n = g->costs.n = 0;
 }
 
 static void image_finish(struct gen *g, int warps)

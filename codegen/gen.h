@@ -82,6 +82,7 @@ struct gen {
     const struct mma_family *family;
 
     VEC(struct gen_role) roles;
+    VEC(struct diag_msg) costs; /* gen_cost's */
     VEC(struct gen_barrier) barriers; /* made by gen_barrier, in plan or setup */
     struct gen_role *role;    /* being emitted */
     int smem_used;            /* bytes of dynamic shared memory laid out so far */
@@ -110,6 +111,9 @@ struct opd gen_elect(struct gen *g);                          /* predicate: one 
 void gen_error(struct gen *g, struct span at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* ---- explain.c: what each role, pipe and tile became */
+/* Notes something that costs time and that the author did not write: a move between layouts or memories, a copy that the
+ * hardware cannot do, a store element by element. Shown by explain, once per source span and text. */
+void gen_cost(struct gen *g, struct span at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void gen_explain(const struct gen *g, struct buf *out);
 
 /* ---- stmt.c */

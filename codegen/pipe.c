@@ -189,7 +189,7 @@ static void field_layout(struct gen_field *f, bool swizzled)
 }
 
 struct field_plan {
-    enum fill_kind kind;
+    enum fill_kind kind; /* must stay first: explain reads it */
     int walks[IR_RANK];
 };
 
@@ -261,7 +261,10 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
             if (f->ir->axes[i] == u->contracted) f->inner = i; /* K-major */
     f->generic_write = plan->kind == FILL_COMPUTED;
     field_layout(f, u->mma || plan->kind == FILL_TMA);
-    if (plan->kind == FILL_COMPUTED) return;
+    if (plan->kind == FILL_COMPUTED) {
+        if (u->fill->expr->kind == E_read) gen_cost(g, u->fill->span, "'%s' is copied through registers: not whole 16-byte rows of a box of the tensor", f->ir->name);
+        return;
+    }
     need_alignment(g, u->fill->expr->tensor);
     if (u->contracted && !u->contracted->clean && !u->contracted->exact)
         gen_error(g, u->fill->span, "'%s' is contracted over '%s', whose last tile may end before the tensor does; what follows would be summed too", f->ir->name, u->contracted->name);
