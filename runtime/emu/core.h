@@ -132,6 +132,9 @@ struct emu_raw {
     int n;
     struct emu_raw *pair;  /* p|q: the second */
     bool used;
+    struct emu_register *reg;       /* REG: what it names; NULL for a special register */
+    int sreg;                       /* its index, or -1 */
+    const struct emu_scope *scope;  /* where a label is looked up */
 };
 struct emu_decode {
     struct emu_module *module;
@@ -159,6 +162,9 @@ void emu_mod_sem_scope(struct emu_decode *d);
 /* Operands. i counts from 0. bits: 16 takes .b8 and .b16 registers, 32, 64, 128. All return false after an error. */
 bool emu_dst(struct emu_decode *d, int i, int bits, uint32_t *row);
 bool emu_src(struct emu_decode *d, int i, enum emu_type t, uint32_t *row); /* register, immediate or symbol address */
+/* Where a register may be wider than the type (ld, st, cvt): *bits receives the register's width. */
+bool emu_dst_wide(struct emu_decode *d, int i, int min_bits, uint32_t *row, int *bits);
+bool emu_src_wide(struct emu_decode *d, int i, enum emu_type t, uint32_t *row, int *bits);
 bool emu_dst_pred(struct emu_decode *d, int i, uint32_t *p);               /* a lone p; `_` gives EMU_P_SINK */
 bool emu_src_pred(struct emu_decode *d, int i, uint32_t *p, bool *neg);    /* p, !p, or an immediate 0/1 */
 bool emu_imm(struct emu_decode *d, int i, int64_t *v);                     /* an immediate it must be */
@@ -174,8 +180,10 @@ struct emu_addr {
 };
 bool emu_mem(struct emu_decode *d, int i, struct emu_addr *a);
 /* The same pieces from a raw operand, for nested ones (tensor coordinates, pairs). */
+struct emu_raw *emu_operand(struct emu_decode *d, int i); /* NULL after an error; marks it as used */
 bool emu_raw_src(struct emu_decode *d, struct emu_raw *r, enum emu_type t, uint32_t *row);
 bool emu_raw_dst(struct emu_decode *d, struct emu_raw *r, int bits, uint32_t *row);
+bool emu_raw_mem(struct emu_decode *d, struct emu_raw *r, struct emu_addr *a);
 bool emu_raw_dst_pred(struct emu_decode *d, struct emu_raw *r, uint32_t *p);
 
 /* ---- modules ---------------------------------------------------------------------------------------------------- */
@@ -193,7 +201,7 @@ struct emu_symbol {
 struct emu_register {
     const char *name;
     enum emu_type type;
-    uint32_t row; /* or predicate number */
+    uint32_t row; /* or predicate number; 0: not used so far */
 };
 /* A row that holds a constant: value, or that plus the block's place in the shared window. */
 struct emu_constant {
@@ -290,6 +298,8 @@ struct emu_frag {
     uint64_t parked_epoch;
     uint32_t falses;      /* times a wait gave up since anything changed */
     struct emu_wait wait;
+    bool armed;           /* the instruction has begun (arrived at a barrier) and is not to begin again */
+    uint64_t ticket;      /* what an armed one waits to see change */
 };
 struct emu_warp {
     struct emu_cta *cta;
@@ -303,7 +313,9 @@ struct emu_warp {
     uint32_t maxnreg;       /* as setmaxnreg left it */
     uint32_t cp_groups[32], bulk_groups[32]; /* groups committed so far, by lane */
     uint32_t bulk_open;      /* lanes with uncommitted bulk operations */
-    uint32_t cluster_phase;  /* lanes that have arrived at the cluster barrier and not waited */
+    uint32_t cluster_arrived; /* lanes that have arrived at the cluster barrier and not waited */
+    uint32_t cluster_ticket[32]; /* the phase they arrived in */
+    struct emu_block *hit;    /* the allocation of the last global access */
     void *wgmma, *tcgen05;   /* private to wgmma.c, tcgen05.c; freed through emu_warp_free hooks */
     uint64_t steps;
     bool rotate;
@@ -321,10 +333,12 @@ struct emu_mbar {
     const struct emu_insn *init_at, *last_tx; /* where it was made; the last operation that signalled bytes */
 };
 struct emu_named_barrier {
-    uint32_t expected, arrived; /* threads */
+    uint32_t expected, arrived; /* threads, whole warps; expected 0: every warp that is alive */
     uint64_t generation;
-    uint32_t red_popc, red_and, red_or, result_popc, result_and, result_or;
-    bool reduces;
+    uint32_t lanes[32];         /* by warp: lanes that have come while the warp is not complete */
+    uint32_t warps;             /* warps that are complete in this generation */
+    uint32_t popc, votes;       /* of .red: true predicates, threads */
+    uint32_t result_popc, result_votes;
 };
 struct emu_cta {
     struct emu_cluster *cluster;
@@ -350,8 +364,9 @@ struct emu_cluster {
     int n_async;
     uint64_t epoch;             /* grows whenever something happened that a blocked fragment may wait for */
     uint64_t rng;
-    uint32_t barrier_arrived, barrier_phase;
+    uint32_t barrier_phase, barrier_missing; /* cluster barrier: live threads that have not arrived */
     uint32_t live_threads;
+    uint64_t quiet_since;       /* warp step of the last change */
     struct emu_stats stats;
     bool failed, done;
     uint64_t turn;
@@ -392,6 +407,8 @@ static inline uint64_t emu_addr_of(struct emu_warp *w, const struct emu_addr *a,
 /* Ends the launch with a report that names kernel, CTA, warp, lane, PTX line and source line. Always EMU_FAULT. */
 enum emu_next emu_fault(struct emu_warp *w, const struct emu_insn *in, int lane, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* A deadlock or livelock: what every live warp of the cluster waits for. */
+void emu_report_stuck(struct emu_cluster *k, const char *what);
 bool emu_fault_who(const struct emu_who *who, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* always false */
 /* What the current fragment waits for; then return EMU_BLOCK. `text` is static. Always EMU_BLOCK. */
 enum emu_next emu_block(struct emu_warp *w, const char *text);
@@ -416,6 +433,11 @@ bool emu_gmem_write(const struct emu_who *who, uint64_t address, const void *fro
 /* Any space; a generic address that points into a window goes there. */
 bool emu_mem_load(const struct emu_who *who, enum emu_space space, uint64_t address, void *to, uint32_t n);
 bool emu_mem_store(const struct emu_who *who, enum emu_space space, uint64_t address, const void *from, uint32_t n);
+/* Where a lane's bytes lie on the host, checked: bounds, alignment (to n, at most 16; atomics and 32-byte accesses to
+ * n), initialised when they are read. NULL after a fault. */
+enum emu_use { EMU_READ = 1, EMU_WRITE = 2, EMU_UNCHECKED = 4 /* may read what was never written */ };
+uint8_t *emu_mem_at(const struct emu_who *who, enum emu_space space, uint64_t address, uint32_t n, uint32_t align,
+                    unsigned use);
 /* A shared-memory operand given as a 32- or 64-bit row: takes shared addresses of either width. */
 uint32_t emu_shared_address(struct emu_warp *w, const struct emu_addr *a, uint32_t lane);
 
@@ -459,6 +481,8 @@ bool emu_async_issue(struct emu_async *op);
 static inline bool emu_async_is_late(const struct emu_cluster *c) { return c->grid->emu->config.timing != EMU_EARLY; }
 /* Makes every outstanding operation for which pick(op, arg) holds take effect (only its read when `read_only`). */
 bool emu_async_force(struct emu_cluster *c, bool (*pick)(const struct emu_async *, const void *), const void *arg, bool read_only);
+/* Lets one operation take effect: one that a fragment waits for, else the oldest; a random one when `any`. */
+bool emu_async_step(struct emu_cluster *c, bool any);
 uint32_t emu_random(struct emu_cluster *c, uint32_t n); /* 0 .. n-1, from the launch's seed */
 
 /* ---- hooks of the tensor-core files ------------------------------------------------------------------------------ */
