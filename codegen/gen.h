@@ -49,6 +49,7 @@ struct gen_field {
     bool generic_write;       /* filled by st.shared */
     int map;                  /* image map index, -1: not by TMA */
     int map_order[5];         /* the tensor's dimension behind each of the map's */
+    int share;                /* CTAs of the cluster that read the same data: each loads a part and multicasts it; 1: none */
     void *plan;               /* pipe.c's own */
 };
 
@@ -65,6 +66,7 @@ struct gen_pipe {
     struct opd full_now;      /* address of the full barrier being produced */
     bool inside;
     bool by_tma, by_cp_async, by_threads; /* what fills its fields */
+    bool multicast;           /* some field is shared by the cluster: releases go to every CTA's empty barrier */
     bool commit_releases;     /* its slots are released by the tensor core's own arrival (tcgen05.commit) */
 };
 

@@ -156,6 +156,78 @@ static int64_t start_divisor(struct gen *g, const struct ir_expr *e)
     return a;
 }
 
+/* ---- what differs between the CTAs of a cluster ---- */
+
+struct rank_scan {
+    bool *axes, *vars; /* by id: depends on the CTA's rank */
+    bool changed;
+};
+
+static bool ranked(const struct rank_scan *rs, const struct ir_expr *e)
+{
+    if (!e) return false;
+    if (e->kind == E_rank) return true;
+    if (e->kind == E_get && rs->vars[e->var->id]) return true;
+    const struct ir_axis *x = e->kind == E_coord || e->kind == E_origin || e->kind == E_limit ? e->axis : NULL;
+    for (; x; x = x->of)
+        if (rs->axes[x->id]) return true;
+    for (int i = 0; i < e->nargs; i++)
+        if (ranked(rs, e->args[i])) return true;
+    return false;
+}
+
+static void mark(struct rank_scan *rs, bool *flag, bool on)
+{
+    rs->changed |= on && !*flag;
+    *flag |= on;
+}
+
+static void ranked_stmts(struct rank_scan *rs, const ir_block *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        bool on = ranked(rs, s->expr) || ranked(rs, s->expr2);
+        if (s->kind == S_bind) mark(rs, &rs->axes[s->axis->id], on);
+        else if (s->var && !s->var->naxes) mark(rs, &rs->vars[s->var->id], on);
+        ranked_stmts(rs, &s->body);
+        ranked_stmts(rs, &s->other);
+    }
+}
+
+static struct rank_scan scan_ranks(struct gen *g)
+{
+    struct rank_scan rs = { 0 };
+    int axes = 1, vars = 1;
+    for (int i = 0; i < g->fn->axes.n; i++) axes += g->fn->axes.at[i]->id + 1;
+    for (int i = 0; i < g->fn->vars.n; i++) vars += g->fn->vars.at[i]->id + 1;
+    rs.axes = new_n(g->arena, bool, axes);
+    rs.vars = new_n(g->arena, bool, vars);
+    do {
+        rs.changed = false;
+        ranked_stmts(&rs, &g->fn->task);
+        for (int i = 0; i < g->fn->roles.n; i++) ranked_stmts(&rs, &g->fn->roles.at[i]->body);
+    } while (rs.changed);
+    return rs;
+}
+
+/* How many CTAs can share the loading of a field: all of the cluster when none of its coordinates depends on the rank and
+ * its slowest rows divide into parts of whole swizzle patterns. */
+static int sharers(struct gen *g, const struct gen_field *f, const struct ir_expr *read, const int *walks)
+{
+    int n = g->fn->cluster;
+    if (n <= 1 || (g->family && target_has(g->target, HAS_TCGEN05))) return 1;
+    struct rank_scan rs = scan_ranks(g);
+    if (ranked(&rs, read)) return 1;
+    for (int i = 0; i < f->ir->naxes; i++) {
+        if (i == f->inner) continue;
+        bool walked = false;
+        for (int d = 0; d < read->nargs; d++) walked |= walks[d] == i;
+        int tile = f->ir->axes[i]->tile;
+        return walked && tile % n == 0 && f->rows / n % 8 == 0 && tile / n <= 256 ? n : 1;
+    }
+    return 1;
+}
+
 /* ---- layout of a field ---- */
 
 /* Rows of `span` bytes; wide rows are cut into panels of the swizzle's span. Rows of at most 256 elements are what a TMA box takes. */
@@ -210,6 +282,13 @@ static enum fill_kind fill_kind(struct gen *g, const struct ir_field *f, const s
     return FILL_TMA;
 }
 
+static int slowest_axis(const struct gen_field *f)
+{
+    for (int i = 0; i < f->ir->naxes; i++)
+        if (i != f->inner) return i;
+    return -1;
+}
+
 /* The descriptor: the inner dimension, then the field's rows from fastest to slowest, then dimensions that stand still. */
 static int field_map(struct gen *g, const struct gen_field *f, const struct ir_expr *read, const int *walks, int *order)
 {
@@ -230,6 +309,7 @@ static int field_map(struct gen *g, const struct gen_field *f, const struct ir_e
         *c = i ? (struct hexpr_code){ HEX_STRIDE, t->id * 16 + d } : (struct hexpr_code){ HEX_CONST, 1 };
         m.stride[i] = (struct hexpr){ c, 1 };
         int tile = axis < 0 ? 1 : f->ir->axes[axis]->tile;
+        if (axis >= 0 && axis == slowest_axis(f)) tile /= f->share;
         m.box[i] = (uint32_t)(i == 0 ? f->per_panel : tile > 256 ? 256 : tile);
     }
     vec_push(g->arena, &g->image->maps, m);
@@ -249,6 +329,7 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
 {
     struct field_plan *plan = f->plan = new(g->arena, struct field_plan);
     f->map = -1;
+    f->share = 1;
     if (!u->fill) {
         gen_error(g, f->ir->span, "field '%s' of pipe '%s' is never filled", f->ir->name, f->ir->pipe->name);
         return;
@@ -268,6 +349,7 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
     need_alignment(g, u->fill->expr->tensor);
     if (u->contracted && !u->contracted->clean && !u->contracted->exact)
         gen_error(g, u->fill->span, "'%s' is contracted over '%s', whose last tile may end before the tensor does; what follows would be summed too", f->ir->name, u->contracted->name);
+    if (plan->kind == FILL_TMA) f->share = sharers(g, f, u->fill->expr, plan->walks);
     if (plan->kind == FILL_TMA) f->map = field_map(g, f, u->fill->expr, plan->walks, f->map_order);
 }
 
@@ -429,6 +511,7 @@ void pipe_counts(struct gen *g)
             enum fill_kind kind = ((struct field_plan *)f->plan)->kind;
             tma |= kind == FILL_TMA, cp |= kind == FILL_CP_ASYNC, computed |= kind == FILL_COMPUTED;
             async |= f->async_read, generic |= f->generic_read;
+            p->multicast |= f->share > 1;
             if (kind == FILL_TMA) p->tx_bytes += f->panels * f->rows * f->per_panel * f->elem_bits / 8;
         }
         p->full_count = tma + (cp ? p->producer->warps * 32 : 0) + (computed ? p->producer->warps : 0);
@@ -438,6 +521,7 @@ void pipe_counts(struct gen *g)
             if (commits && role->has_mma && async) p->empty_count += 1 + (generic ? role->warps : 0);
             else p->empty_count += role->warps;
         }
+        if (p->multicast) p->empty_count *= g->fn->cluster;
         p->by_tma = tma, p->by_cp_async = cp, p->by_threads = computed;
         p->commit_releases = commits && async;
         if (!p->empty_count) gen_error(g, p->ir->span, "pipe '%s' is never consumed", p->ir->name);
@@ -629,7 +713,7 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
     struct gen_pipe *p = f->ir->pipe->cg;
     const struct image_map *m = &g->image->maps.at[f->map];
     const struct field_plan *plan = f->plan;
-    struct opd start[5], coord[5], base = pipe_field_base(g, f->ir), map = lir_reg(l, RC_B64);
+    struct opd start[5], coord[5], base = pipe_field_base(g, f->ir), map = lir_reg(l, RC_B64), part = opd_imm(0);
     int skip, slow = 0;
     guard(g, is_issuer(g), &skip);
     lir_emit(l, "mov.b64 %r, map%d", map, f->map);
@@ -637,9 +721,15 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
     for (int i = 0; i < m->rank; i++) {
         start[i] = lir_in_reg(l, index_start(g, s->expr->args[f->map_order[i]]), RC_B32);
         int axis = plan->walks[f->map_order[i]];
-        if (axis >= 0 && f->ir->axes[axis]->tile > 256 && i) slow = i; /* the slowest rows, in several boxes */
+        if (axis < 0 || !i) continue;
+        if (f->ir->axes[axis]->tile / f->share > 256) slow = i; /* the slowest rows, in several boxes */
+        if (f->share > 1 && axis == slowest_axis(f)) {           /* this CTA's part of what the cluster shares */
+            part = lir_mul(l, g->cta_rank, opd_imm(f->panel_bytes / f->share));
+            start[i] = lir_in_reg(l, lir_add(l, start[i], lir_mul(l, g->cta_rank, opd_imm(f->ir->axes[axis]->tile / f->share))), RC_B32);
+        }
     }
     int boxes = slow ? f->ir->axes[plan->walks[f->map_order[slow]]]->tile / 256 : 1;
+    base = lir_add(l, base, part);
     const char *where = target_has(g->target, HAS_WGMMA | HAS_TCGEN05) || f->elem_bits >= 8 ? "shared::cluster" : "shared::cta";
     for (int panel = 0; panel < f->panels; panel++)
         for (int b = 0; b < boxes; b++) {
@@ -647,8 +737,13 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
             coord[0] = lir_in_reg(l, lir_add(l, start[0], opd_imm(panel * f->per_panel)), RC_B32);
             if (slow) coord[slow] = lir_in_reg(l, lir_add(l, start[slow], opd_imm(b * 256)), RC_B32);
             int at = panel * f->panel_bytes + b * (f->panel_bytes / boxes);
-            lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes [%r], [%r, %R], [%r]", m->rank, where,
-                     lir_in_reg(l, lir_add(l, base, opd_imm(at)), RC_B32), map, coord, m->rank, p->full_now);
+            struct opd to = lir_in_reg(l, lir_add(l, base, opd_imm(at)), RC_B32);
+            if (f->share > 1)
+                lir_emit(l, "cp.async.bulk.tensor.%dd.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%r], [%r, %R], [%r], %r", m->rank,
+                         to, map, coord, m->rank, p->full_now, lir_in_reg(l, opd_imm((1 << f->share) - 1), RC_B16));
+            else
+                lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes [%r], [%r, %R], [%r]", m->rank, where,
+                         to, map, coord, m->rank, p->full_now);
         }
     unguard(g, skip);
 }
@@ -750,8 +845,15 @@ void pipe_release(struct gen *g, struct gen_pipe *p, struct opd index, struct op
 {
     struct lir *l = g->l;
     lir_emit(l, "bar.warp.sync 0xffffffff");
+    struct opd barrier = barrier_address(g, p->empty, index);
+    if (p->multicast) { /* lane i tells CTA i */
+        struct opd mine = lir_pand(l, lir_cmp(l, "lt", g->role->lane, opd_imm(g->fn->cluster)), pred), there = lir_reg(l, RC_B32);
+        lir_emit(l, "mapa.shared::cluster.u32 %r, %r, %r", there, barrier, g->role->lane);
+        lir_emit(l, "@%r mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r]", mine, there);
+        return;
+    }
     struct opd first = lir_pand(l, gen_elect(g), pred), state = lir_reg(l, RC_B64);
-    lir_emit(l, "@%r mbarrier.arrive.shared.b64 %r, [%r]", first, state, barrier_address(g, p->empty, index));
+    lir_emit(l, "@%r mbarrier.arrive.shared.b64 %r, [%r]", first, state, barrier);
 }
 
 void gen_consume(struct gen *g, struct ir_stmt *s)
