@@ -1,5 +1,5 @@
 /* explain - what each role, pipe and tile of a kernel became on a target, as text. */
-#include "codegen/gen.h"
+#include "codegen/pipe.h"
 
 #include <string.h>
 
@@ -50,7 +50,7 @@ static void explain_field(const struct gen *g, const struct gen_field *f, struct
     static const char *const fills[] = { "TMA", "cp.async", "computed" };
     buf_printf(out, "    %s %s", type_name(f->ir->type), f->ir->name);
     axes_text(f->ir->axes, f->ir->naxes, out);
-    buf_printf(out, "  filled by %s", fills[*(int *)f->plan]);
+    buf_printf(out, "  filled by %s", fills[f->plan->kind]);
     if (f->map >= 0) {
         const struct image_map *m = &g->image->maps.at[f->map];
         buf_printf(out, " (box");

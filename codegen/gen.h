@@ -1,7 +1,7 @@
 /* gen - the code generator's shared state and the seams between its files.
  *
  *   gen.c       plans roles, shared memory and parameters; emits the entry: setup, barrier init, role dispatch
- *   pipe.c      pipes: slots, barriers, produce / fill / consume; tensor maps; addresses in slots
+ *   pipe_plan.c pipes: fills, slot layouts, tensor maps, depths;  pipe.c  barriers, produce / fill / consume, addresses
  *   stmt.c      statements: let, bind, for, if, while, par, scan, each, assert, print
  *   scalar.c    scalar expressions
  *   tile.c      tile expressions, element by element in a layout; reductions; moves between layouts
@@ -18,6 +18,7 @@
 #include "compiler/target.h"
 
 struct mma_family;
+struct field_plan;
 
 /* How a role is mapped to warps. */
 struct gen_role {
@@ -50,7 +51,7 @@ struct gen_field {
     int map;                  /* image map index, -1: not by TMA */
     int map_order[5];         /* the tensor's dimension behind each of the map's */
     int share;                /* CTAs of the cluster that read the same data: each loads a part and multicasts it; 1: none */
-    void *plan;               /* pipe.c's own */
+    struct field_plan *plan;  /* pipe.h */
 };
 
 struct gen_pipe {

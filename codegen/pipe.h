@@ -1,0 +1,21 @@
+/* pipe - what pipe_plan.c decides and pipe.c emits. */
+#ifndef CODEGEN_PIPE_H
+#define CODEGEN_PIPE_H
+
+#include "codegen/gen.h"
+
+/* How a field is filled:
+ *   TMA       a plain read of a tensor, one box a panel; the barrier counts its bytes
+ *   cp.async  the same without TMA: 16-byte chunks dealt to the producer's threads
+ *   computed  anything else: registers, then st.shared (and a proxy fence where the async proxy reads the slot) */
+enum fill_kind { FILL_TMA, FILL_CP_ASYNC, FILL_COMPUTED };
+
+struct field_plan {
+    enum fill_kind kind;
+    int walks[IR_RANK]; /* by dimension of the tensor read: which of the field's axes walks it, -1: none */
+};
+
+/* The field's slowest row axis (index into its axes): cut where a box is too tall, or shared by a cluster. -1: none. */
+int pipe_slowest_axis(const struct gen_field *f);
+
+#endif

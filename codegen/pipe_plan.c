@@ -1,0 +1,508 @@
+/* pipe_plan - decides for each pipe, before any code: how its fields are filled, how they lie in shared memory, what a
+ * cluster shares, how many slots there are, who arrives on its barriers. */
+#include "codegen/pipe.h"
+
+#include <string.h>
+
+struct gen_field *pipe_field(struct gen *g, const struct ir_field *f)
+{
+    (void)g;
+    return f->cg;
+}
+
+struct gen_pipe *pipe_of(struct gen *g, const struct ir_pipe *p)
+{
+    (void)g;
+    return p->cg;
+}
+
+/* ---- who fills and reads what ---- */
+
+struct field_use {
+    struct ir_stmt *fill;
+    struct gen_role *producer;
+    struct ir_axis *contracted; /* axis of the field that an mma contracts */
+    bool mma;
+};
+
+struct scan {
+    struct gen *g;
+    struct gen_role *role;
+    struct field_use *uses; /* by field id */
+};
+
+static void scan_expr(struct scan *sc, const struct ir_expr *e)
+{
+    if (!e) return;
+    if (e->kind == E_slot) ((struct gen_field *)e->field->cg)->generic_read = true;
+    for (int i = 0; i < e->nargs; i++) scan_expr(sc, e->args[i]);
+}
+
+static bool var_has_axis(const struct ir_var *v, const struct ir_axis *x)
+{
+    for (int i = 0; i < v->naxes; i++)
+        if (v->axes[i] == x) return true;
+    return false;
+}
+
+/* A slot read as it lies: every index is the coordinate of the field's own axis, or of an axis nested in it. */
+static bool plain_slot(const struct ir_expr *e)
+{
+    if (e->kind != E_slot) return false;
+    for (int i = 0; i < e->nargs; i++)
+        if (e->args[i]->kind != E_coord) return false;
+    return true;
+}
+
+static void scan_operand(struct scan *sc, struct ir_stmt *s, const struct ir_expr *e)
+{
+    if (!plain_slot(e)) {
+        scan_expr(sc, e);
+        return;
+    }
+    struct gen_field *f = e->field->cg;
+    struct field_use *u = &sc->uses[e->field->id];
+    u->mma = true;
+    for (int i = 0; i < e->nargs; i++)
+        if (!var_has_axis(s->var, e->args[i]->axis)) u->contracted = e->field->axes[i];
+    if (sc->g->family->async) f->async_read = true;
+    else f->generic_read = true;
+}
+
+static void scan_stmts(struct scan *sc, const ir_block *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        struct ir_stmt *s = b->at[i];
+        if (s->kind == S_fill) {
+            sc->uses[s->field->id].fill = s;
+            sc->uses[s->field->id].producer = sc->role;
+            scan_expr(sc, s->expr);
+        } else if (s->kind == S_mma) {
+            scan_operand(sc, s, s->expr);
+            scan_operand(sc, s, s->expr2);
+        } else {
+            scan_expr(sc, s->expr);
+            scan_expr(sc, s->expr2);
+        }
+        scan_expr(sc, s->expr3);
+        scan_expr(sc, s->mask);
+        scan_expr(sc, s->step);
+        for (int k = 0; k < s->index.n; k++) scan_expr(sc, s->index.at[k]);
+        for (int k = 0; k < s->factors.n; k++) scan_expr(sc, s->factors.at[k]);
+        scan_stmts(sc, &s->body);
+        scan_stmts(sc, &s->other);
+    }
+}
+
+/* ---- which fills the hardware can do ---- */
+
+/* Which axis of the field index e walks with slope 1 (the rest being a scalar); -1: none (a scalar), -2: something else. */
+static int walked_axis(const struct ir_field *f, const struct ir_expr *e)
+{
+    if (!e->naxes) return -1;
+    if (e->kind == E_coord) {
+        for (int i = 0; i < f->naxes; i++)
+            if (f->axes[i] == e->axis) return i;
+        return -2;
+    }
+    if (e->kind == E_add) {
+        if (!e->args[1]->naxes) return walked_axis(f, e->args[0]);
+        if (!e->args[0]->naxes) return walked_axis(f, e->args[1]);
+    }
+    if (e->kind == E_sub && !e->args[1]->naxes) return walked_axis(f, e->args[0]);
+    return -2;
+}
+
+/* Index of the field's axis that walks each tensor dimension. False when the fill is not a plain box of the tensor. */
+static bool plain_box(const struct ir_field *f, const struct ir_expr *e, int *walks)
+{
+    int seen = 0;
+    if (e->kind != E_read || e->type != f->type) return false;
+    for (int d = 0; d < e->nargs; d++) {
+        walks[d] = walked_axis(f, e->args[d]);
+        if (walks[d] == -2 || (walks[d] >= 0 && seen & 1 << walks[d])) return false;
+        if (walks[d] >= 0) seen |= 1 << walks[d];
+    }
+    return seen == (1 << f->naxes) - 1;
+}
+
+/* Largest known divisor of that index. */
+static int64_t start_divisor(struct gen *g, const struct ir_expr *e)
+{
+    if (!e->naxes) return ir_divisor(g->fn, e);
+    if (e->kind == E_coord) return e->axis->align;
+    int64_t a = start_divisor(g, e->args[0]), b = start_divisor(g, e->args[1]);
+    while (b) {
+        int64_t r = a % b;
+        a = b, b = r;
+    }
+    return a;
+}
+
+/* ---- what differs between the CTAs of a cluster ---- */
+
+struct rank_scan {
+    bool *axes, *vars; /* by id: depends on the CTA's rank */
+    bool changed;
+};
+
+static bool ranked(const struct rank_scan *rs, const struct ir_expr *e)
+{
+    if (!e) return false;
+    if (e->kind == E_rank) return true;
+    if (e->kind == E_get && rs->vars[e->var->id]) return true;
+    const struct ir_axis *x = e->kind == E_coord || e->kind == E_origin || e->kind == E_limit ? e->axis : NULL;
+    for (; x; x = x->of)
+        if (rs->axes[x->id]) return true;
+    for (int i = 0; i < e->nargs; i++)
+        if (ranked(rs, e->args[i])) return true;
+    return false;
+}
+
+static void mark(struct rank_scan *rs, bool *flag, bool on)
+{
+    rs->changed |= on && !*flag;
+    *flag |= on;
+}
+
+static void ranked_stmts(struct rank_scan *rs, const ir_block *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        bool on = ranked(rs, s->expr) || ranked(rs, s->expr2);
+        if (s->kind == S_bind) mark(rs, &rs->axes[s->axis->id], on);
+        else if (s->var && !s->var->naxes) mark(rs, &rs->vars[s->var->id], on);
+        ranked_stmts(rs, &s->body);
+        ranked_stmts(rs, &s->other);
+    }
+}
+
+static struct rank_scan scan_ranks(struct gen *g)
+{
+    struct rank_scan rs = { 0 };
+    int axes = 1, vars = 1;
+    for (int i = 0; i < g->fn->axes.n; i++) axes += g->fn->axes.at[i]->id + 1;
+    for (int i = 0; i < g->fn->vars.n; i++) vars += g->fn->vars.at[i]->id + 1;
+    rs.axes = new_n(g->arena, bool, axes);
+    rs.vars = new_n(g->arena, bool, vars);
+    do {
+        rs.changed = false;
+        ranked_stmts(&rs, &g->fn->task);
+        for (int i = 0; i < g->fn->roles.n; i++) ranked_stmts(&rs, &g->fn->roles.at[i]->body);
+    } while (rs.changed);
+    return rs;
+}
+
+/* How many CTAs can share the loading of a field: all of the cluster when none of its coordinates depends on the rank and
+ * its slowest rows divide into parts of whole swizzle patterns. */
+static int sharers(struct gen *g, const struct gen_field *f, const struct ir_expr *read, const int *walks)
+{
+    int n = g->fn->cluster;
+    if (n <= 1 || (g->family && target_has(g->target, HAS_TCGEN05))) return 1;
+    struct rank_scan rs = scan_ranks(g);
+    if (ranked(&rs, read)) return 1;
+    for (int i = 0; i < f->ir->naxes; i++) {
+        if (i == f->inner) continue;
+        bool walked = false;
+        for (int d = 0; d < read->nargs; d++) walked |= walks[d] == i;
+        int tile = f->ir->axes[i]->tile;
+        return walked && tile % n == 0 && f->rows / n % 8 == 0 && tile / n <= 256 ? n : 1;
+    }
+    return 1;
+}
+
+/* ---- layout of a field ---- */
+
+/* Rows of `span` bytes; wide rows are cut into panels of the swizzle's span. Rows of at most 256 elements are what a TMA box takes. */
+static void field_layout(struct gen_field *f, bool swizzled)
+{
+    struct ir_field *ir = f->ir;
+    f->elem_bits = type_bits(ir->type);
+    f->cols = ir->axes[f->inner]->tile;
+    f->rows = 1;
+    for (int i = 0; i < ir->naxes; i++)
+        if (i != f->inner) f->rows *= ir->axes[i]->tile;
+    int row_bytes = f->cols * f->elem_bits / 8;
+    f->swizzle = 0;
+    if (swizzled && f->rows > 1)
+        for (int s = 128; s >= 32 && !f->swizzle; s /= 2)
+            if (row_bytes % s == 0) f->swizzle = s;
+    if (f->swizzle) {
+        f->span = f->swizzle;
+        f->per_panel = f->swizzle * 8 / f->elem_bits;
+    } else {
+        f->per_panel = f->cols;
+        for (int n = 2; f->per_panel > 256; n++)
+            if (f->cols % n == 0) f->per_panel = f->cols / n;
+        f->span = (f->per_panel * f->elem_bits / 8 + 15) / 16 * 16;
+    }
+    f->panels = (f->cols + f->per_panel - 1) / f->per_panel;
+    f->panel_bytes = f->rows * f->span;
+    int align = f->swizzle ? 1024 : 128;
+    if (f->panels > 1) f->panel_bytes = f->rows == 1 && !f->swizzle ? f->panel_bytes : (f->panel_bytes + align - 1) / align * align;
+    f->bytes = (f->panels * f->panel_bytes + align - 1) / align * align;
+}
+
+/* Hardware copies move whole 16 bytes: rows, origins along them, and (checked at launch) strides. */
+static enum fill_kind fill_kind(struct gen *g, const struct ir_field *f, const struct ir_expr *e, int *walks)
+{
+    if (!plain_box(f, e, walks)) return FILL_COMPUTED;
+    const struct ir_tensor *t = e->tensor;
+    int bits = type_bits(f->type), inner = walks[t->inner];
+    if (inner < 0 || t->rank > 5) return FILL_COMPUTED;
+    if (f->axes[inner]->tile * bits % 128 || start_divisor(g, e->args[t->inner]) * bits % 128) return FILL_COMPUTED;
+    if (!target_has(g->target, HAS_TMA)) return FILL_CP_ASYNC;
+    for (int i = 0, first = 1; i < f->naxes; i++) {
+        if (i == inner) continue;
+        if (f->axes[i]->tile > 256 && !first) return FILL_COMPUTED; /* only the slowest rows are cut into several boxes */
+        first = 0;
+    }
+    return FILL_TMA;
+}
+
+int pipe_slowest_axis(const struct gen_field *f)
+{
+    for (int i = 0; i < f->ir->naxes; i++)
+        if (i != f->inner) return i;
+    return -1;
+}
+
+/* The descriptor: the inner dimension, then the field's rows from fastest to slowest, then dimensions that stand still. */
+static int field_map(struct gen *g, const struct gen_field *f, const struct ir_expr *read, const int *walks, int *order)
+{
+    const struct ir_tensor *t = read->tensor;
+    struct image_map m = { .arg = t->id, .type = t->type, .swizzle = f->swizzle, .pack = 1 };
+    int n = 0;
+    order[n++] = t->inner;
+    for (int i = f->ir->naxes - 1; i >= 0; i--)
+        for (int d = 0; d < t->rank; d++)
+            if (i != f->inner && walks[d] == i) order[n++] = d;
+    for (int d = 0; d < t->rank; d++)
+        if (d != t->inner && walks[d] < 0) order[n++] = d;
+    m.rank = n;
+    for (int i = 0; i < n; i++) {
+        int d = order[i], axis = walks[d];
+        m.size[i] = g->image->args.at[t->id].dim[d];
+        struct hexpr_code *c = new(g->arena, struct hexpr_code);
+        *c = i ? (struct hexpr_code){ HEX_STRIDE, t->id * 16 + d } : (struct hexpr_code){ HEX_CONST, 1 };
+        m.stride[i] = (struct hexpr){ c, 1 };
+        int tile = axis < 0 ? 1 : f->ir->axes[axis]->tile;
+        if (axis >= 0 && axis == pipe_slowest_axis(f)) tile /= f->share;
+        m.box[i] = (uint32_t)(i == 0 ? f->per_panel : tile > 256 ? 256 : tile);
+    }
+    vec_push(g->arena, &g->image->maps, m);
+    return g->image->maps.n - 1;
+}
+
+static void need_alignment(struct gen *g, const struct ir_tensor *t)
+{
+    struct image_arg *arg = &g->image->args.at[t->id];
+    int elems = 128 / type_bits(t->type);
+    if (arg->base_align < 16) arg->base_align = 16;
+    for (int d = 0; d < t->rank; d++)
+        if (d != t->inner && arg->align[d] < elems) arg->align[d] = elems;
+}
+
+static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
+{
+    struct field_plan *plan = f->plan = new(g->arena, struct field_plan);
+    f->map = -1;
+    f->share = 1;
+    if (!u->fill) {
+        gen_error(g, f->ir->span, "field '%s' of pipe '%s' is never filled", f->ir->name, f->ir->pipe->name);
+        return;
+    }
+    plan->kind = fill_kind(g, f->ir, u->fill->expr, plan->walks);
+    f->inner = f->ir->naxes - 1;
+    if (plan->kind != FILL_COMPUTED) f->inner = plan->walks[u->fill->expr->tensor->inner];
+    else if (u->contracted)
+        for (int i = 0; i < f->ir->naxes; i++)
+            if (f->ir->axes[i] == u->contracted) f->inner = i; /* K-major */
+    f->generic_write = plan->kind == FILL_COMPUTED;
+    field_layout(f, u->mma || plan->kind == FILL_TMA);
+    if (plan->kind == FILL_COMPUTED) {
+        if (u->fill->expr->kind == E_read) gen_cost(g, u->fill->span, "'%s' is copied through registers: not whole 16-byte rows of a box of the tensor", f->ir->name);
+        return;
+    }
+    need_alignment(g, u->fill->expr->tensor);
+    if (u->contracted && !u->contracted->clean && !u->contracted->exact)
+        gen_error(g, u->fill->span, "'%s' is contracted over '%s', whose last tile may end before the tensor does; what follows would be summed too", f->ir->name, u->contracted->name);
+    if (plan->kind == FILL_TMA) f->share = sharers(g, f, u->fill->expr, plan->walks);
+    if (plan->kind == FILL_TMA) f->map = field_map(g, f, u->fill->expr, plan->walks, f->map_order);
+}
+
+/* ---- depths ---- */
+
+static int loop_depth(const ir_block *b, const struct ir_pipe *p, int depth)
+{
+    int most = -1;
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        int here = s->kind == S_produce && s->pipe == p ? depth : -1;
+        int in = loop_depth(&s->body, p, depth + (s->kind == S_for || s->kind == S_while));
+        if (in > here) here = in;
+        in = loop_depth(&s->other, p, depth);
+        if (in > here) here = in;
+        if (here > most) most = here;
+    }
+    return most;
+}
+
+enum { MOST_SLOTS = 8 };
+
+static int pipe_bytes(const struct gen_pipe *p, int depth) { return p->slot_bytes * depth + 1024; }
+
+/* Pipes that say `auto` get two slots, those never produced in a loop one; what memory is left goes to the innermost. */
+static void choose_depths(struct gen *g)
+{
+    int room = g->target->smem_bytes - g->smem_used - g->smem_reserve - 2048, best = -1;
+    struct gen_pipe *inner = NULL;
+    for (int i = 0; i < g->fn->pipes.n; i++) {
+        struct gen_pipe *p = g->fn->pipes.at[i]->cg;
+        int nest = -1;
+        for (int r = 0; r < g->fn->roles.n; r++) {
+            int n = loop_depth(&g->fn->roles.at[r]->body, p->ir, 0);
+            if (n > nest) nest = n;
+        }
+        p->depth = p->ir->depth ? p->ir->depth : nest > 0 ? 2 : 1;
+        room -= pipe_bytes(p, p->depth);
+        if (!p->ir->depth && nest > best && nest > 0) best = nest, inner = p;
+    }
+    if (inner && room > 0 && inner->slot_bytes) {
+        int more = room / inner->slot_bytes;
+        inner->depth = inner->depth + more > MOST_SLOTS ? MOST_SLOTS : inner->depth + more;
+    }
+    for (int i = 0; i < g->fn->pipes.n && room < 0; i++) {
+        struct gen_pipe *p = g->fn->pipes.at[i]->cg;
+        if (p->ir->depth || p->depth == 1) continue;
+        room += p->slot_bytes;
+        p->depth = 1;
+    }
+    if (room < 0 && !g->failed) {
+        gen_error(g, g->fn->span, "the pipes need %d bytes more shared memory than the %d a CTA has on %s", -room, g->target->smem_bytes, g->target->name);
+        pipe_note_budget(g);
+    }
+}
+
+void pipe_note_budget(struct gen *g)
+{
+    for (int i = 0; i < g->fn->pipes.n; i++) {
+        struct gen_pipe *p = g->fn->pipes.at[i]->cg;
+        diag_note(g->diag, p->ir->span, "pipe '%s': %d slots of %d bytes", p->ir->name, p->depth, p->slot_bytes);
+    }
+}
+
+static void place_pipe(struct gen *g, struct gen_pipe *p)
+{
+    p->offset = gen_smem(g, p->slot_bytes * p->depth, 1024);
+    p->full = gen_smem(g, 8 * p->depth, 8);
+    p->empty = gen_smem(g, 8 * p->depth, 8);
+}
+
+static void new_pipe(struct gen *g, struct ir_pipe *ir)
+{
+    struct gen_pipe *p = new(g->arena, struct gen_pipe);
+    p->ir = ir;
+    ir->cg = p;
+    for (int k = 0; k < ir->fields.n; k++) {
+        struct gen_field *f = new(g->arena, struct gen_field);
+        f->ir = ir->fields.at[k];
+        ir->fields.at[k]->cg = f;
+    }
+}
+
+static int count_fields(const struct ir_fn *fn)
+{
+    int n = 0;
+    for (int i = 0; i < fn->pipes.n; i++)
+        for (int k = 0; k < fn->pipes.at[i]->fields.n; k++)
+            if (fn->pipes.at[i]->fields.at[k]->id >= n) n = fn->pipes.at[i]->fields.at[k]->id + 1;
+    return n;
+}
+
+void pipe_plan(struct gen *g)
+{
+    struct ir_fn *fn = g->fn;
+    struct scan sc = { .g = g, .uses = new_n(g->arena, struct field_use, count_fields(fn) + 1) };
+    for (int i = 0; i < fn->pipes.n; i++) new_pipe(g, fn->pipes.at[i]);
+    for (int i = 0; i < g->roles.n; i++) {
+        sc.role = &g->roles.at[i];
+        scan_stmts(&sc, &sc.role->ir->body);
+    }
+    for (int i = 0; i < g->roles.n; i++)
+        g->roles.at[i].single = g->roles.at[i].produces && !g->roles.at[i].consumes && !g->roles.at[i].has_mma;
+    for (int i = 0; i < fn->pipes.n; i++) {
+        struct gen_pipe *p = fn->pipes.at[i]->cg;
+        for (int k = 0; k < p->ir->fields.n; k++) {
+            struct gen_field *f = p->ir->fields.at[k]->cg;
+            struct field_use *u = &sc.uses[f->ir->id];
+            plan_field(g, f, u);
+            if (!u->producer) continue;
+            p->producer = u->producer;
+            if (f->plan->kind != FILL_TMA) u->producer->single = false;
+            f->offset = (p->slot_bytes + 1023) / 1024 * 1024;
+            if (!f->swizzle) f->offset = (p->slot_bytes + 127) / 128 * 128;
+            p->slot_bytes = f->offset + f->bytes;
+        }
+        p->slot_bytes = (p->slot_bytes + 1023) / 1024 * 1024;
+    }
+    for (int i = 0; i < g->roles.n; i++) { /* a producing role that does anything but fill runs on all its threads */
+        struct gen_role *r = &g->roles.at[i];
+        if (r->single && !pipe_only_fills(&r->ir->body)) r->single = false;
+    }
+    if (g->failed) return;
+    choose_depths(g);
+    for (int i = 0; i < fn->pipes.n; i++) place_pipe(g, fn->pipes.at[i]->cg);
+}
+
+bool pipe_only_fills(const ir_block *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        switch (s->kind) {
+        case S_produce: case S_fill: case S_for: case S_while: case S_if: case S_bind: break;
+        case S_let: if (s->var->naxes) return false; break;
+        default: return false;
+        }
+        if (!pipe_only_fills(&s->body) || !pipe_only_fills(&s->other)) return false;
+    }
+    return true;
+}
+
+/* ---- arrival counts ---- */
+
+static bool consumes_pipe(const ir_block *b, const struct ir_pipe *p)
+{
+    for (int i = 0; i < b->n; i++)
+        if ((b->at[i]->kind == S_consume && b->at[i]->pipe == p) || consumes_pipe(&b->at[i]->body, p) || consumes_pipe(&b->at[i]->other, p)) return true;
+    return false;
+}
+
+void pipe_counts(struct gen *g)
+{
+    bool commits = target_has(g->target, HAS_TCGEN05) && g->family; /* slots are released by the tensor core itself */
+    for (int i = 0; i < g->fn->pipes.n; i++) {
+        struct gen_pipe *p = g->fn->pipes.at[i]->cg;
+        bool tma = false, cp = false, computed = false, async = false, generic = false;
+        for (int k = 0; k < p->ir->fields.n; k++) {
+            struct gen_field *f = p->ir->fields.at[k]->cg;
+            enum fill_kind kind = f->plan->kind;
+            tma |= kind == FILL_TMA, cp |= kind == FILL_CP_ASYNC, computed |= kind == FILL_COMPUTED;
+            async |= f->async_read, generic |= f->generic_read;
+            p->multicast |= f->share > 1;
+            if (kind == FILL_TMA) p->tx_bytes += f->panels * f->rows * f->per_panel * f->elem_bits / 8;
+        }
+        p->full_count = tma + (cp ? p->producer->warps * 32 : 0) + (computed ? p->producer->warps : 0);
+        for (int r = 0; r < g->roles.n; r++) {
+            struct gen_role *role = &g->roles.at[r];
+            if (!consumes_pipe(&role->ir->body, p->ir)) continue;
+            if (commits && role->has_mma && async) p->empty_count += 1 + (generic ? role->warps : 0);
+            else p->empty_count += role->warps;
+        }
+        if (p->multicast) p->empty_count *= g->fn->cluster;
+        p->by_tma = tma, p->by_cp_async = cp, p->by_threads = computed;
+        p->commit_releases = commits && async;
+        if (!p->empty_count) gen_error(g, p->ir->span, "pipe '%s' is never consumed", p->ir->name);
+    }
+}
+
