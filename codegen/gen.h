@@ -83,6 +83,7 @@ struct gen {
     struct image *image;
     struct lir *l;
     const struct mma_family *family;
+    void *mma;                /* the family's own */
 
     VEC(struct gen_role) roles;
     VEC(struct diag_msg) costs; /* gen_cost's */

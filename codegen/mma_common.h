@@ -1,0 +1,118 @@
+/* mma_common - what the tensor-core families share: operands matched against fields, steps along K, shared addresses.
+ *
+ * An mma statement is read as  D[m, n] += A[m, k] * B[n, k]  with m, n, k each a few axes flattened (the last fastest).
+ * An operand is a field of a slot, read where it lies, or a register tile; a register tile that the family cannot take
+ * from registers is first copied to a buffer in shared memory that has the same form as a field. */
+#ifndef CODEGEN_MMA_COMMON_H
+#define CODEGEN_MMA_COMMON_H
+
+#include "codegen/gen.h"
+
+enum { MMA_STEP_BYTES = 32 }; /* every instruction here reads 32 bytes along K of each row */
+
+/* Where the elements of an operand lie: panels of `span` bytes by rows, as in struct gen_field.
+ *   K-major:  row = mn * mn_rows + rows of outer k axes, col = the fast k axis
+ *   MN-major: row = k axes' rows + rows of outer mn axes, col = the last mn axis */
+struct mma_form {
+    int bytes, span, swizzle, per_panel, panel_bytes, rows, cols;
+    int mn_rows;              /* K-major: rows from one mn to the next. MN-major: rows from one outer mn to the next */
+    int k_rows[IR_RANK];      /* rows a step of each k axis; 0 for the contiguous one */
+};
+
+struct mma_operand {
+    const struct ir_expr *e;  /* with a conversion to tf32 taken off where the field holds f32: the tensor core truncates */
+    const struct ir_field *field; /* NULL: a register tile */
+    enum type type;
+    struct ir_axis *mn[IR_RANK], *k[IR_RANK];
+    int nmn, nk, size;        /* size: elements along mn */
+    bool k_major;
+    struct mma_form form;
+    int buffer, buffer_bytes; /* register tiles: shared offset of the copy, -1: none */
+};
+
+/* An accumulator. Registers of the register families are in the order of `layout`. */
+struct mma_acc {
+    struct ir_var *var;
+    struct gen_role *role;
+    struct ir_axis *m[IR_RANK], *n[IR_RANK];
+    int nm, nn, rows, cols;   /* rows, cols: the tile's size */
+    int wm, wn;               /* warps (mma.sync) or warpgroups (wgmma) along M and N */
+    int m_atoms, n_atoms;     /* mma.sync: atoms of a warp, 16 rows and 8 columns; wgmma: blocks of 64 rows, atoms of 8 columns */
+    int column;               /* tcgen05: first column in tensor memory */
+    const struct layout *layout;
+    struct opd *regs;
+    int nregs;
+    struct opd keep;          /* predicate: holds a value; false: zero, and the next mma overwrites */
+    int written_at;           /* length of the code when an mma or a write last gave it a value, -1: none yet */
+};
+
+/* A step of MMA_STEP_BYTES along K: coordinates on the k axes of operand a, in its order. */
+struct mma_step {
+    int at[IR_RANK];
+};
+
+struct mma_op {
+    struct ir_stmt *s;
+    struct gen_role *role;
+    struct mma_acc *acc;
+    struct mma_operand a, b;  /* a on the M side */
+    int fast;                 /* index into a.k of the axis that a step walks */
+    VEC(struct mma_step) steps;
+};
+
+/* A pipe whose slot is released one step late, when the wgmma reading it has completed. */
+struct mma_late {
+    struct ir_pipe *pipe;
+    struct gen_role *role;
+    struct opd pending, index;
+};
+
+struct mma_state {
+    struct lir *l;            /* the attempt this state belongs to */
+    VEC(struct mma_op *) ops;
+    VEC(struct mma_acc *) accs;
+    VEC(struct mma_late) late;
+    int clean_at;             /* length of the code when nothing was in flight for certain, -1: unknown */
+    /* tcgen05 */
+    int columns, address, barrier; /* tensor memory allocated; shared offsets of its address and of the accumulators' barrier */
+    struct opd base, parity, issue, warp_lane;
+};
+
+struct mma_state *mma_state(struct gen *g);
+struct mma_op *mma_op_of(struct gen *g, const struct ir_stmt *s);
+struct mma_acc *mma_acc_of(struct gen *g, const struct ir_var *v);
+
+/* Matches every mma of a role: operands, accumulators and their sides. In plan. */
+void mma_match_role(struct gen *g, struct gen_role *r);
+/* Forms of both operands and the steps along K, once pipes are planned. False after an error. In begin_role. */
+bool mma_prepare(struct gen *g, struct mma_op *op);
+
+/* Steps along K. Offsets of a step, in rows and in elements of the contiguous axis. */
+void mma_step_place(const struct mma_op *op, const struct mma_operand *o, int step, int *row, int *col);
+/* Shared address of the operand's first element: slot, field and the offset of a tile within the field; or the buffer. */
+struct opd mma_base(struct gen *g, struct mma_op *op, struct mma_operand *o);
+/* The xor of byte offsets within a row: (row * span >> 7 & mask) << 4. */
+struct opd mma_swizzle(struct gen *g, const struct mma_form *f, struct opd row);
+/* Bytes from the first element to (row, col); both may be constants. */
+struct opd mma_offset(struct gen *g, const struct mma_form *f, struct opd row, struct opd col);
+/* Computes a register tile and writes it to the operand's buffer; all threads of the role, which meet before and after. */
+void mma_fill_buffer(struct gen *g, struct mma_op *op, struct mma_operand *o);
+void mma_reserve_buffer(struct gen *g, struct mma_operand *o);
+/* Whether instructions since position `at` of the code ran for certain before what comes next: no label in between. */
+bool mma_straight(struct gen *g, int at);
+/* Accumulators start as no value; read fills them with zeros where no mma ran. */
+void mma_zero_unless_kept(struct gen *g, struct mma_acc *acc, const struct opd *regs, int n);
+/* 64-bit descriptor from its halves. */
+struct opd mma_descriptor(struct gen *g, struct opd low, uint32_t high);
+
+/* Descriptor fields common to wgmma and tcgen05: LBO and SBO in bytes. PTX ISA, "matrix descriptor". */
+void mma_descriptor_strides(const struct mma_operand *o, int *lbo, int *sbo);
+/* Whether a descriptor can express the operand, mn_step rows or columns at a time; an error that says what would do. */
+bool mma_check_descriptor(struct gen *g, const struct mma_op *op, const struct mma_operand *o, int mn_step);
+/* Byte offset of a step, and of row or column `mn` (a multiple of 8 rows, or of a panel), for descriptors. */
+int mma_step_bytes(const struct mma_op *op, const struct mma_operand *o, int step);
+int mma_mn_bytes(const struct mma_operand *o, int mn);
+
+extern const struct mma_family mma_sync_family, wgmma_family, tcgen05_family;
+
+#endif
