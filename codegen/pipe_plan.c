@@ -45,17 +45,18 @@ static bool var_has_axis(const struct ir_var *v, const struct ir_axis *x)
     return false;
 }
 
-/* A slot read as it lies: every index is the coordinate of the field's own axis, or of an axis nested in it. */
+/* A slot read as it lies: every index is a scalar, the coordinate of the field's own axis, or of an axis nested in it. */
 static bool plain_slot(const struct ir_expr *e)
 {
     if (e->kind != E_slot) return false;
     for (int i = 0; i < e->nargs; i++)
-        if (e->args[i]->kind != E_coord) return false;
+        if (e->args[i]->naxes && e->args[i]->kind != E_coord) return false;
     return true;
 }
 
 static void scan_operand(struct scan *sc, struct ir_stmt *s, const struct ir_expr *e)
 {
+    if (e->kind == E_cast && e->type == TY_tf32 && e->args[0]->type == TY_f32) e = e->args[0]; /* the tensor core truncates */
     if (!plain_slot(e)) {
         scan_expr(sc, e);
         return;
@@ -64,7 +65,7 @@ static void scan_operand(struct scan *sc, struct ir_stmt *s, const struct ir_exp
     struct field_use *u = &sc->uses[e->field->id];
     u->mma = true;
     for (int i = 0; i < e->nargs; i++)
-        if (!var_has_axis(s->var, e->args[i]->axis)) u->contracted = e->field->axes[i];
+        if (e->args[i]->naxes && !var_has_axis(s->var, e->args[i]->axis)) u->contracted = e->field->axes[i];
     if (sc->g->family->async) f->async_read = true;
     else f->generic_read = true;
 }
@@ -483,12 +484,12 @@ void pipe_counts(struct gen *g)
     bool commits = target_has(g->target, HAS_TCGEN05) && g->family; /* slots are released by the tensor core itself */
     for (int i = 0; i < g->fn->pipes.n; i++) {
         struct gen_pipe *p = g->fn->pipes.at[i]->cg;
-        bool tma = false, cp = false, computed = false, async = false, generic = false;
+        bool tma = false, cp = false, computed = false, async = false;
         for (int k = 0; k < p->ir->fields.n; k++) {
             struct gen_field *f = p->ir->fields.at[k]->cg;
             enum fill_kind kind = f->plan->kind;
             tma |= kind == FILL_TMA, cp |= kind == FILL_CP_ASYNC, computed |= kind == FILL_COMPUTED;
-            async |= f->async_read, generic |= f->generic_read;
+            async |= f->async_read;
             p->multicast |= f->share > 1;
             if (kind == FILL_TMA) p->tx_bytes += f->panels * f->rows * f->per_panel * f->elem_bits / 8;
         }
@@ -496,7 +497,8 @@ void pipe_counts(struct gen *g)
         for (int r = 0; r < g->roles.n; r++) {
             struct gen_role *role = &g->roles.at[r];
             if (!consumes_pipe(&role->ir->body, p->ir)) continue;
-            if (commits && role->has_mma && async) p->empty_count += 1 + (generic ? role->warps : 0);
+            /* every warp arrives beside the commit, so that none falls a round behind */
+            if (commits && role->has_mma && async) p->empty_count += 1 + role->warps;
             else p->empty_count += role->warps;
         }
         if (p->multicast) p->empty_count *= g->fn->cluster;
