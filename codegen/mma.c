@@ -310,13 +310,6 @@ static bool field_form(struct gen *g, struct mma_op *op, struct mma_operand *o)
     return true;
 }
 
-static bool find_form(struct gen *g, struct mma_op *op, struct mma_operand *o)
-{
-    if (o->field) return field_form(g, op, o);
-    if (o->buffer >= 0) buffer_form(o);
-    return true;
-}
-
 /* ---- steps ---- */
 
 /* The axis whose coordinates a step of 32 bytes walks: the contiguous one of a K-major operand, else the last. */
@@ -329,9 +322,18 @@ static int fast_axis(const struct mma_op *op)
     return op->a.nk - 1;
 }
 
+static void move_to_end(struct mma_operand *o, int i)
+{
+    struct ir_axis *x = o->k[i];
+    int rows = o->form.k_rows[i];
+    for (; i + 1 < o->nk; i++) o->k[i] = o->k[i + 1], o->form.k_rows[i] = o->form.k_rows[i + 1];
+    o->k[i] = x;
+    o->form.k_rows[i] = rows;
+}
+
 static bool find_steps(struct gen *g, struct mma_op *op)
 {
-    int fast = op->fast = fast_axis(op), per_step = MMA_STEP_BYTES / (type_bits(op->a.type) / 8), total = 1;
+    int fast = op->fast, per_step = MMA_STEP_BYTES / (type_bits(op->a.type) / 8), total = 1;
     const struct mma_operand *side[2] = { &op->a, &op->b };
     op->steps.n = 0;
     for (int i = 0; i < 2; i++)
@@ -361,7 +363,15 @@ static bool find_steps(struct gen *g, struct mma_op *op)
 
 bool mma_prepare(struct gen *g, struct mma_op *op)
 {
-    return find_form(g, op, &op->a) && find_form(g, op, &op->b) && find_steps(g, op);
+    struct mma_operand *side[2] = { &op->a, &op->b };
+    for (int i = 0; i < 2; i++)
+        if (side[i]->field && !field_form(g, op, side[i])) return false;
+    op->fast = fast_axis(op);
+    for (int i = 0; i < 2; i++) move_to_end(side[i], op->fast);
+    op->fast = op->a.nk - 1;
+    for (int i = 0; i < 2; i++)
+        if (side[i]->buffer >= 0) buffer_form(side[i]);
+    return find_steps(g, op);
 }
 
 void mma_step_place(const struct mma_op *op, const struct mma_operand *o, int step, int *row, int *col)
@@ -468,7 +478,7 @@ static void buffer_place(struct gen *g, const struct mma_operand *o, const struc
 }
 
 /* What lies past the limit of a contracted axis counts as zero. */
-static struct opd k_inside(struct gen *g, const struct mma_operand *o, const struct layout *lay, int r)
+struct opd mma_k_inside(struct gen *g, const struct mma_operand *o, const struct layout *lay, int r)
 {
     struct opd in = opd_imm(1);
     for (int i = 0; i < o->nk; i++)
@@ -498,7 +508,7 @@ void mma_fill_buffer(struct gen *g, struct mma_op *op, struct mma_operand *o)
     gen_cost(g, op->s->span, "an operand of mma goes through %d bytes of shared memory: it is computed in registers", o->buffer_bytes);
     gen_role_sync(g); /* what read the buffer before has completed in every warp */
     for (int r = 0; r < n; r++) {
-        struct opd row, col, inside, x = v[layout_project_reg(lay, own, r)], k_in = k_inside(g, o, lay, r);
+        struct opd row, col, inside, x = v[layout_project_reg(lay, own, r)], k_in = mma_k_inside(g, o, lay, r);
         buffer_place(g, o, lay, r, &row, &col, &inside);
         if (!opd_is(k_in, 1)) x = lir_sel(l, k_in, x, opd_imm(0), gen_class(o->type));
         struct opd to = lir_add(l, base, mma_offset(g, &o->form, row, col));
@@ -506,6 +516,40 @@ void mma_fill_buffer(struct gen *g, struct mma_op *op, struct mma_operand *o)
     }
     if (g->family->async) lir_emit(l, "fence.proxy.async.shared::cta");
     gen_role_sync(g);
+}
+
+/* ---- A from registers ---- */
+
+static struct opd pack2(struct gen *g, struct opd lo, struct opd hi)
+{
+    struct opd d = lir_reg(g->l, RC_B32);
+    lir_emit(g->l, "mov.b32 %r, {%r, %r}", d, lir_in_reg(g->l, lo, RC_B16), lir_in_reg(g->l, hi, RC_B16));
+    return d;
+}
+
+/* Register r of the fragment holds rows +8 for odd r, and the step's second half for r >= 2; in the accumulator's order
+ * these are the pairs of atoms 2 * step and 2 * step + 1. */
+struct opd *mma_register_fragments(struct gen *g, struct mma_op *op, const struct layout *lay, int blocks)
+{
+    const struct mma_operand *a = &op->a;
+    int atoms = op->steps.n * 2;
+    if (!lay) {
+        gen_error(g, op->s->span, "the axes of this operand do not divide into atoms of 16 x 16 elements");
+        return NULL;
+    }
+    struct opd *v = gen_tile(g, a->e, lay), *out = new_n(g->arena, struct opd, op->steps.n * blocks * 4);
+    const struct layout *own = layout_project(g->arena, lay, a->e->axes, a->e->naxes);
+    for (int s = 0; s < op->steps.n; s++)
+        for (int i = 0; i < blocks * 4; i++) {
+            struct opd pair[2];
+            for (int h = 0; h < 2; h++) {
+                int at = (i / 4 * atoms + 2 * s + i % 4 / 2) * 4 + i % 2 * 2 + h;
+                struct opd in = mma_k_inside(g, a, lay, at), x = v[layout_project_reg(lay, own, at)];
+                pair[h] = opd_is(in, 1) ? x : lir_sel(g->l, in, x, opd_imm(0), RC_B16);
+            }
+            out[s * blocks * 4 + i] = pack2(g, pair[0], pair[1]);
+        }
+    return out;
 }
 
 /* ---- descriptors ---- */

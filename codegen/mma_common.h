@@ -56,7 +56,7 @@ struct mma_op {
     struct gen_role *role;
     struct mma_acc *acc;
     struct mma_operand a, b;  /* a on the M side */
-    int fast;                 /* index into a.k of the axis that a step walks */
+    int fast;                 /* index into the operands' k of the axis that a step walks: the last, once prepared */
     VEC(struct mma_step) steps;
 };
 
@@ -97,11 +97,17 @@ struct opd mma_swizzle(struct gen *g, const struct mma_form *f, struct opd row);
 struct opd mma_offset(struct gen *g, const struct mma_form *f, struct opd row, struct opd col);
 /* Computes a register tile and writes it to the operand's buffer; all threads of the role, which meet before and after. */
 void mma_fill_buffer(struct gen *g, struct mma_op *op, struct mma_operand *o);
+/* Predicate: register r of a layout over the operand's mn then k axes lies below the limits of the k axes. What does not
+ * counts as zero. */
+struct opd mma_k_inside(struct gen *g, const struct mma_operand *o, const struct layout *lay, int r);
 void mma_reserve_buffer(struct gen *g, struct mma_operand *o);
 /* Whether instructions since position `at` of the code ran for certain before what comes next: no label in between. */
 bool mma_straight(struct gen *g, int at);
 /* Accumulators start as no value; read fills them with zeros where no mma ran. */
 void mma_zero_unless_kept(struct gen *g, struct mma_acc *acc, const struct opd *regs, int n);
+/* 16-bit A fragments of all steps, [step][block][4], of a tile computed in `lay`: an accumulator layout over the operand's
+ * mn and k axes with `blocks` blocks along M. What was an accumulator's fragment is an A fragment once narrowed. */
+struct opd *mma_register_fragments(struct gen *g, struct mma_op *op, const struct layout *lay, int blocks);
 /* 64-bit descriptor from its halves. */
 struct opd mma_descriptor(struct gen *g, struct opd low, uint32_t high);
 
