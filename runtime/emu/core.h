@@ -297,6 +297,7 @@ struct emu_frag {
     bool expired;         /* the wait's time is up: try_wait returns false this once */
     uint64_t parked_epoch;
     uint32_t falses;      /* times a wait gave up since anything changed */
+    uint64_t falses_epoch;
     struct emu_wait wait;
     bool armed;           /* the instruction has begun (arrived at a barrier) and is not to begin again */
     uint64_t ticket;      /* what an armed one waits to see change */
@@ -318,6 +319,7 @@ struct emu_warp {
     struct emu_block *hit;    /* the allocation of the last global access */
     void *wgmma, *tcgen05;   /* private to wgmma.c, tcgen05.c; freed through emu_warp_free hooks */
     uint64_t steps;
+    uint32_t carry;          /* the condition code of add.cc and its kin, by lane */
     bool rotate;
 };
 
@@ -354,6 +356,7 @@ struct emu_cta {
     int n_mbar, cap_mbar;
     uint64_t pool_regs;         /* setmaxnreg's pool, in registers per warp */
     struct { uint32_t count; uint32_t pc; uint64_t generation; const struct emu_insn *in; } wgsync[8]; /* emu_warpgroup_sync */
+    bool ended;
     void *tmem;                 /* private to tcgen05.c */
 };
 struct emu_cluster {
@@ -381,7 +384,8 @@ struct emu_grid {
     uint32_t ntid[3], nctaid[3], cluster[3], nclusters[3];
     uint32_t smem_end;
     const uint8_t *params;
-    bool failed;                /* set once, under a lock, with the first error */
+    volatile bool failed;       /* set once, under a lock, with the first error */
+    uint32_t next_cluster, n_clusters;
     bool parallel;              /* clusters run on several host threads: global atomics must be atomic */
     uint64_t clock;
 };
@@ -413,7 +417,20 @@ bool emu_fault_who(const struct emu_who *who, const char *fmt, ...) __attribute_
 /* What the current fragment waits for; then return EMU_BLOCK. `text` is static. Always EMU_BLOCK. */
 enum emu_next emu_block(struct emu_warp *w, const char *text);
 /* Something changed that others may wait for. Call it after anything that can unblock another fragment. */
-static inline void emu_progress(struct emu_cluster *c) { c->epoch++; }
+static inline void emu_progress(struct emu_cluster *c)
+{
+    c->epoch++;
+    c->quiet_since = c->stats.warp_steps;
+}
+
+/* ---- scheduling: sched.c ---- */
+
+/* Lanes of the current fragment's `mask` have exited. */
+void emu_exit_lanes(struct emu_warp *w, uint32_t mask);
+/* The members named by a mask that are alive are all in `mask`; otherwise emu_block has been called: return EMU_BLOCK. */
+bool emu_gathered(struct emu_warp *w, const struct emu_insn *in, uint32_t members, uint32_t mask);
+/* barrier.c: a thread's end may complete barriers. */
+void emu_barrier_exit(struct emu_warp *w, uint32_t lanes);
 
 /* ---- memory: the only functions that load and store ------------------------------------------------------------- */
 
@@ -481,16 +498,22 @@ bool emu_async_issue(struct emu_async *op);
 static inline bool emu_async_is_late(const struct emu_cluster *c) { return c->grid->emu->config.timing != EMU_EARLY; }
 /* Makes every outstanding operation for which pick(op, arg) holds take effect (only its read when `read_only`). */
 bool emu_async_force(struct emu_cluster *c, bool (*pick)(const struct emu_async *, const void *), const void *arg, bool read_only);
+/* The order of a warp's cp.async and of its arrivals behind them. */
+static inline uint64_t emu_cp_order(const struct emu_warp *w)
+{
+    return (uint64_t)1 << 60 | (uint64_t)w->cta->rank << 8 | (uint64_t)w->id;
+}
 /* Lets one operation take effect: one that a fragment waits for, else the oldest; a random one when `any`. */
 bool emu_async_step(struct emu_cluster *c, bool any);
 uint32_t emu_random(struct emu_cluster *c, uint32_t n); /* 0 .. n-1, from the launch's seed */
 
 /* ---- hooks of the tensor-core files ------------------------------------------------------------------------------ */
 
-/* Called when a warp or block starts with its private pointers NULL, and before it is freed: release what they own. At a
- * block's end (every thread has exited) tcgen05_cta_end may raise a fault through `w`: tensor memory not deallocated. */
-void emu_wgmma_warp_end(struct emu_warp *w);
-void emu_tcgen05_warp_end(struct emu_warp *w);
-bool emu_tcgen05_cta_end(struct emu_warp *w, struct emu_cta *cta);
+/* Called when a warp or block is freed: release what its private pointers own. When every thread of a block has exited,
+ * emu_tcgen05_cta_end may raise a fault through `w`: tensor memory not deallocated. */
+void emu_wgmma_warp_end(struct emu_warp *w) __attribute__((weak));
+void emu_tcgen05_warp_end(struct emu_warp *w) __attribute__((weak));
+bool emu_tcgen05_cta_end(struct emu_warp *w, struct emu_cta *cta) __attribute__((weak));
+void emu_tcgen05_cta_free(struct emu_cta *cta) __attribute__((weak));
 
 #endif
