@@ -154,7 +154,7 @@ static struct mma_acc *accumulator(struct gen *g, struct mma_op *op)
         acc = new(g->arena, struct mma_acc);
         acc->var = op->s->var;
         acc->role = op->role;
-        acc->written_at = -1;
+        acc->written_at = acc->read_at = -1;
         acc->nm = op->a.nmn, acc->nn = op->b.nmn;
         acc->rows = op->a.size, acc->cols = op->b.size;
         memcpy(acc->m, op->a.mn, sizeof acc->m);

@@ -43,6 +43,7 @@ struct mma_acc {
     struct opd *regs;
     int nregs;
     struct opd keep;          /* predicate: holds a value; false: zero, and the next mma overwrites */
+    int read_at;              /* tcgen05: length of the code when `regs` were loaded, -1: they do not hold the value */
     int written_at;           /* length of the code when an mma or a write last gave it a value, -1: none yet */
 };
 
@@ -67,15 +68,22 @@ struct mma_late {
     struct opd pending, index;
 };
 
+/* tcgen05: one allocation a CTA; a barrier a role, on which its mma's completion is awaited. */
+struct mma_tmem {
+    int used, columns, address; /* columns given out, and allocated; shared offset of the allocation's address */
+    VEC(struct gen_role *) roles;
+    VEC(int) barriers;
+    /* of the role being emitted */
+    struct opd base, barrier, parity, issue; /* issue: predicate, true in the thread that issues */
+};
+
 struct mma_state {
     struct lir *l;            /* the attempt this state belongs to */
     VEC(struct mma_op *) ops;
     VEC(struct mma_acc *) accs;
-    VEC(struct mma_late) late;
+    VEC(struct mma_late) late; /* wgmma */
     int clean_at;             /* length of the code when nothing was in flight for certain, -1: unknown */
-    /* tcgen05 */
-    int columns, address, barrier; /* tensor memory allocated; shared offsets of its address and of the accumulators' barrier */
-    struct opd base, parity, issue, warp_lane;
+    struct mma_tmem tmem;
 };
 
 struct mma_state *mma_state(struct gen *g);

@@ -1,0 +1,344 @@
+/* tcgen05 - Blackwell's family: operands by descriptors, accumulators in tensor memory, one thread issues.
+ *
+ * The first thread of a role issues its mma and commits slots back to their pipes; the other warps only follow. To read an
+ * accumulator the issuer commits to a barrier, all warps wait for it and load their lanes; they meet before anything may
+ * overwrite it. Row m of an accumulator is lane m % 128, further blocks of 128 rows take further columns; with 64 rows,
+ * each warp finds 16 of them in its first lanes. PTX ISA, "Tensorcore 5th Generation Instructions". */
+#include "codegen/mma_common.h"
+
+enum { BLOCK_ROWS = 128, MOST_COLS = 256, COLUMN_UNIT = 16, LEAST_COLUMNS = 32, ALL_COLUMNS = 512, LANE_BUDGET = 128 };
+
+static int ceil_to(int x, int unit) { return (x + unit - 1) / unit; }
+static int block_rows(const struct mma_acc *acc) { return acc->rows <= 64 ? 64 : BLOCK_ROWS; }
+static int blocks(const struct mma_acc *acc) { return ceil_to(acc->rows, BLOCK_ROWS); }
+static int padded(const struct mma_acc *acc) { return ceil_to(acc->cols, COLUMN_UNIT) * COLUMN_UNIT; }
+
+/* ---- plan ---- */
+
+static int choose_warps(struct gen *g, struct gen_role *r)
+{
+    struct mma_state *st = mma_state(g);
+    for (int i = 0; i < st->accs.n; i++) {
+        struct mma_acc *acc = st->accs.at[i];
+        if (acc->role == r && acc->cols * blocks(acc) > LANE_BUDGET && acc->cols % 2 == 0) return 8;
+    }
+    return 4;
+}
+
+static void place_acc(struct gen *g, struct gen_role *r, struct mma_acc *acc)
+{
+    struct mma_tmem *t = &mma_state(g)->tmem;
+    acc->layout = layout_tmem(g->arena, acc->m, acc->nm, acc->n, acc->nn, r->warps);
+    acc->column = t->used;
+    t->used += blocks(acc) * padded(acc);
+    if (!acc->layout)
+        gen_error(g, acc->var->span, "the axes of '%s' do not divide into lanes of tensor memory: all but the first on each side should be powers of two", acc->var->name);
+    if (t->used > ALL_COLUMNS)
+        gen_error(g, acc->var->span, "'%s' takes columns %d to %d of tensor memory, which has %d: smaller tiles, or fewer accumulators", acc->var->name, acc->column,
+                  t->used - 1, ALL_COLUMNS);
+}
+
+static void plan(struct gen *g, struct gen_role *r)
+{
+    struct mma_state *st = mma_state(g);
+    struct mma_tmem *t = &st->tmem;
+    mma_match_role(g, r);
+    r->warps = r->ir->warps_m * (r->ir->warps_n ? r->ir->warps_n : 1);
+    if (!r->warps) r->warps = choose_warps(g, r);
+    if (r->warps % 4) {
+        gen_error(g, r->ir->span, "role '%s' has %d warps; tensor memory is read by groups of 4, a quarter of its lanes each", r->ir->name, r->warps);
+        return;
+    }
+    for (int i = 0; i < st->accs.n; i++)
+        if (st->accs.at[i]->role == r) place_acc(g, r, st->accs.at[i]);
+    for (int i = 0; i < st->ops.n; i++) {
+        struct mma_op *op = st->ops.at[i];
+        if (op->role != r) continue;
+        if (!op->a.field) mma_reserve_buffer(g, &op->a);
+        if (!op->b.field) mma_reserve_buffer(g, &op->b);
+    }
+    if (!t->roles.n) t->address = gen_smem(g, 16, 16);
+    vec_push(g->arena, &t->roles, r);
+    vec_push(g->arena, &t->barriers, gen_barrier(g, 1));
+    for (t->columns = LEAST_COLUMNS; t->columns < t->used; t->columns *= 2) {}
+}
+
+/* ---- tensor memory ---- */
+
+/* Runs `body` on the CTA's first warp. */
+static int first_warp(struct gen *g)
+{
+    struct opd tid = lir_reg(g->l, RC_B32);
+    int skip = lir_label(g->l);
+    lir_emit(g->l, "mov.u32 %r, %%tid.x", tid);
+    lir_emit(g->l, "@%r bra %l", lir_cmp(g->l, "ge", tid, opd_imm(32)), skip);
+    lir_emit(g->l, "bar.warp.sync 0xffffffff");
+    return skip;
+}
+
+static void setup(struct gen *g)
+{
+    struct mma_tmem *t = &mma_state(g)->tmem;
+    int skip = first_warp(g);
+    struct opd to = lir_add(g->l, g->smem, opd_imm(t->address));
+    lir_emit(g->l, "tcgen05.alloc.cta_group::1.sync.aligned.shared::cta.b32 [%r], %d", to, t->columns);
+    lir_emit(g->l, "tcgen05.relinquish_alloc_permit.cta_group::1.sync.aligned");
+    lir_place(g->l, skip);
+    lir_emit(g->l, "tcgen05.fence::before_thread_sync");
+}
+
+static struct opd allocation(struct gen *g)
+{
+    struct opd at = lir_reg(g->l, RC_B32);
+    lir_emit(g->l, "ld.shared.b32 %r, [%r+%d]", at, g->smem, mma_state(g)->tmem.address);
+    return at;
+}
+
+static void teardown(struct gen *g)
+{
+    int skip = first_warp(g);
+    lir_emit(g->l, "tcgen05.dealloc.cta_group::1.sync.aligned.b32 %r, %d", allocation(g), mma_state(g)->tmem.columns);
+    lir_place(g->l, skip);
+}
+
+/* ---- begin ---- */
+
+static bool check_major(struct gen *g, const struct mma_op *op, const struct mma_operand *o)
+{
+    if (o->k_major || type_bits(o->type) != 32) return true;
+    gen_error(g, op->s->span, "'%s' holds tf32 contiguous along '%s'; tcgen05 reads it contiguous along what is summed over", o->field ? o->field->name : "the operand",
+              o->mn[o->nmn - 1]->name);
+    return false;
+}
+
+static int columns(const struct mma_acc *acc)
+{
+    int cols = padded(acc), parts = ceil_to(cols, MOST_COLS);
+    while (cols % parts || cols / parts % COLUMN_UNIT) parts++;
+    return cols / parts;
+}
+
+static void check_op(struct gen *g, struct mma_op *op)
+{
+    bool parts = columns(op->acc) < padded(op->acc);
+    if (!check_major(g, op, &op->a) || !check_major(g, op, &op->b)) return;
+    if (mma_check_descriptor(g, op, &op->a, block_rows(op->acc))) mma_check_descriptor(g, op, &op->b, parts ? columns(op->acc) : op->b.form.per_panel);
+}
+
+static void begin_role(struct gen *g)
+{
+    struct lir *l = g->l;
+    struct mma_state *st = mma_state(g);
+    struct mma_tmem *t = &st->tmem;
+    lir_emit(l, "tcgen05.fence::after_thread_sync");
+    t->base = allocation(g);
+    for (int i = 0; i < t->roles.n; i++)
+        if (t->roles.at[i] == g->role) t->barrier = lir_add(l, g->smem, opd_imm(t->barriers.at[i]));
+    t->parity = lir_reg(l, RC_B32);
+    lir_set(l, t->parity, opd_imm(0));
+    t->issue = lir_cmp(l, "eq", g->role->thread, opd_imm(0));
+    for (int i = 0; i < st->accs.n; i++) {
+        struct mma_acc *acc = st->accs.at[i];
+        if (acc->role != g->role || !acc->layout) continue;
+        acc->nregs = layout_regs(acc->layout);
+        acc->keep = lir_reg(l, RC_PRED);
+        lir_set(l, acc->keep, opd_imm(0));
+    }
+    for (int i = 0; i < st->ops.n; i++) {
+        struct mma_op *op = st->ops.at[i];
+        if (op->role == g->role && mma_prepare(g, op)) check_op(g, op);
+    }
+    st->clean_at = l->code.n;
+}
+
+/* ---- completion ---- */
+
+static void commit(struct gen *g, struct opd barrier)
+{
+    lir_emit(g->l, "@%r tcgen05.commit.cta_group::1.mbarrier::arrive::one.shared::cluster.b64 [%r]", mma_state(g)->tmem.issue, barrier);
+}
+
+/* Waits, in every warp, for all mma issued. */
+static void flush(struct gen *g)
+{
+    struct mma_state *st = mma_state(g);
+    struct mma_tmem *t = &st->tmem;
+    if (mma_straight(g, st->clean_at)) return;
+    commit(g, t->barrier);
+    gen_wait_barrier(g, t->barrier, t->parity);
+    lir_emit(g->l, "xor.b32 %r, %r, 1", t->parity, t->parity);
+    lir_emit(g->l, "tcgen05.fence::after_thread_sync");
+    st->clean_at = g->l->code.n;
+}
+
+static void consume_end(struct gen *g, struct gen_pipe *p)
+{
+    if (p->commit_releases) commit(g, pipe_empty_barrier(g, p, p->held));
+    pipe_release(g, p, p->held, opd_imm(1));
+}
+
+/* ---- mma ---- */
+
+static const struct tcgen05_type {
+    enum type type;
+    const char *kind;
+    uint32_t format, acc; /* of the instruction descriptor */
+} tcgen05_types[] = {
+    { TY_bf16, "f16", 1, 1 },    { TY_f16, "f16", 0, 1 }, { TY_tf32, "tf32", 2, 1 }, { TY_e4m3, "f8f6f4", 0, 1 },
+    { TY_e5m2, "f8f6f4", 1, 1 }, { TY_i8, "i8", 1, 2 },   { TY_u8, "i8", 0, 2 },
+};
+
+static const struct tcgen05_type *tcgen05_type(enum type t)
+{
+    for (int i = 0; i < COUNT(tcgen05_types); i++)
+        if (tcgen05_types[i].type == t) return &tcgen05_types[i];
+    return NULL;
+}
+
+/* PTX ISA, "Instruction descriptor": D's type 5:4, A's 9:7, B's 12:10, transposes 15 and 16, N / 8 22:17, M / 16 28:24. */
+static uint32_t instruction_descriptor(const struct mma_op *op, int rows, int cols)
+{
+    const struct tcgen05_type *a = tcgen05_type(op->a.type), *b = tcgen05_type(op->b.type);
+    return a->acc << 4 | a->format << 7 | b->format << 10 | (uint32_t)!op->a.k_major << 15 | (uint32_t)!op->b.k_major << 16 | (uint32_t)cols / 8 << 17 |
+           (uint32_t)rows / 16 << 24;
+}
+
+static uint32_t swizzle_code(int swizzle) { return swizzle == 128 ? 2 : swizzle == 64 ? 4 : swizzle == 32 ? 6 : 0; }
+
+struct descriptor {
+    struct opd low;
+    uint32_t high;
+};
+
+/* PTX ISA, "Shared memory descriptor": SBO 45:32, constant 1 at 46, swizzle 63:61. */
+static struct descriptor describe(struct gen *g, struct mma_op *op, struct mma_operand *o)
+{
+    int lbo, sbo;
+    mma_descriptor_strides(o, &lbo, &sbo);
+    struct opd low = lir_add(g->l, lir_shr_u(g->l, mma_base(g, op, o), 4), opd_imm((lbo & 0x3ffff) >> 4 << 16));
+    return (struct descriptor){ low, (uint32_t)((sbo & 0x3ffff) >> 4) | 1u << 14 | swizzle_code(o->form.swizzle) << 29 };
+}
+
+static struct opd advance(struct gen *g, struct descriptor d, int bytes)
+{
+    return mma_descriptor(g, lir_add(g->l, d.low, opd_imm(bytes >> 4)), d.high);
+}
+
+static void issue(struct gen *g, struct mma_op *op, struct opd first)
+{
+    struct lir *l = g->l;
+    struct mma_acc *acc = op->acc;
+    int cols = columns(acc), rows = block_rows(acc);
+    struct descriptor da = describe(g, op, &op->a), db = describe(g, op, &op->b);
+    struct opd idesc = lir_in_reg(l, opd_imm((int32_t)instruction_descriptor(op, rows, cols)), RC_B32), on = lir_in_reg(l, opd_imm(1), RC_PRED);
+    first = lir_in_reg(l, first, RC_PRED);
+    for (int step = 0; step < op->steps.n; step++)
+        for (int block = 0; block < blocks(acc); block++)
+            for (int col = 0; col < padded(acc); col += cols) {
+                struct opd a = advance(g, da, mma_step_bytes(op, &op->a, step) + mma_mn_bytes(&op->a, block * rows));
+                struct opd b = advance(g, db, mma_step_bytes(op, &op->b, step) + mma_mn_bytes(&op->b, col));
+                struct opd d = lir_add(l, mma_state(g)->tmem.base, opd_imm(acc->column + block * padded(acc) + col));
+                lir_emit(l, "tcgen05.mma.cta_group::1.kind::%s [%r], %r, %r, %r, %r", tcgen05_type(op->a.type)->kind, d, a, b, idesc, step ? on : first);
+            }
+}
+
+static void mma(struct gen *g, struct ir_stmt *s)
+{
+    struct mma_state *st = mma_state(g);
+    struct mma_op *op = mma_op_of(g, s);
+    struct lir *l = g->l;
+    if (!op || g->failed) return;
+    if (op->a.buffer >= 0 || op->b.buffer >= 0) flush(g); /* what reads the buffers now */
+    if (op->a.buffer >= 0) mma_fill_buffer(g, op, &op->a);
+    if (op->b.buffer >= 0) mma_fill_buffer(g, op, &op->b);
+    int skip = lir_label(l);
+    lir_emit(l, "@!%r bra %l", st->tmem.issue, skip);
+    lir_emit(l, "tcgen05.fence::after_thread_sync");
+    issue(g, op, s->flag ? op->acc->keep : opd_imm(0));
+    lir_place(l, skip);
+    lir_set(l, op->acc->keep, opd_imm(1));
+    st->clean_at = op->acc->read_at = -1;
+    op->acc->written_at = l->code.n;
+}
+
+/* ---- accumulators as registers ---- */
+
+/* Address of this warp's lanes of column c of block b. */
+static struct opd lanes(struct gen *g, const struct mma_acc *acc, int block, int c)
+{
+    struct lir *l = g->l;
+    int halves = g->role->warps / 4;
+    struct opd at = lir_add(l, mma_state(g)->tmem.base, lir_shl(l, lir_and(l, g->role->warp, opd_imm(3)), 21));
+    if (halves > 1) at = lir_add(l, at, lir_mul(l, lir_shr_u(l, g->role->warp, 2), opd_imm(acc->cols / halves)));
+    return lir_add(l, at, opd_imm(acc->column + block * padded(acc) + c));
+}
+
+/* Calls ld or st for runs of a power of two of columns. With 64 rows the second 16 lanes are given the first ones' columns. */
+static void transfer(struct gen *g, const struct mma_acc *acc, const struct opd *regs, bool load)
+{
+    struct lir *l = g->l;
+    int cols = acc->nregs / blocks(acc);
+    const char *shape = acc->rows <= 64 ? "16x32bx2" : "32x32b", *offset = acc->rows <= 64 ? ", 0" : "";
+    for (int block = 0; block < blocks(acc); block++)
+        for (int c = 0, n; c < cols; c += n) {
+            for (n = 128; n > cols - c; n /= 2) {}
+            const struct opd *r = regs + block * cols + c;
+            struct opd at = lanes(g, acc, block, c);
+            if (load) lir_emit(l, "tcgen05.ld.sync.aligned.%s.x%d.b32 %R, [%r]%s", shape, n, r, n, at, offset);
+            else lir_emit(l, "tcgen05.st.sync.aligned.%s.x%d.b32 [%r]%s, %R", shape, n, at, offset, r, n);
+        }
+    lir_emit(l, load ? "tcgen05.wait::ld.sync.aligned" : "tcgen05.wait::st.sync.aligned");
+}
+
+/* What the warps did to tensor memory comes before what is issued next. */
+static void meet(struct gen *g)
+{
+    lir_emit(g->l, "tcgen05.fence::before_thread_sync");
+    gen_role_sync(g);
+}
+
+static const struct layout *layout(struct gen *g, struct ir_var *v)
+{
+    struct mma_acc *acc = mma_acc_of(g, v);
+    return acc ? acc->layout : NULL;
+}
+
+static struct opd *read(struct gen *g, struct ir_var *v)
+{
+    struct mma_acc *acc = mma_acc_of(g, v);
+    if (mma_straight(g, acc->read_at)) return acc->regs;
+    flush(g);
+    bool clean = mma_straight(g, mma_state(g)->clean_at);
+    acc->regs = new_n(g->arena, struct opd, acc->nregs);
+    for (int r = 0; r < acc->nregs; r++) acc->regs[r] = lir_reg(g->l, RC_B32);
+    transfer(g, acc, acc->regs, true);
+    meet(g);
+    mma_zero_unless_kept(g, acc, acc->regs, acc->nregs);
+    acc->read_at = g->l->code.n;
+    if (clean) mma_state(g)->clean_at = g->l->code.n;
+    return acc->regs;
+}
+
+static void write(struct gen *g, struct ir_var *v, const struct opd *elements)
+{
+    struct mma_acc *acc = mma_acc_of(g, v);
+    struct lir *l = g->l;
+    if (!acc || !acc->layout || g->failed) return;
+    if (elements) {
+        struct opd *regs = new_n(g->arena, struct opd, acc->nregs);
+        flush(g);
+        for (int r = 0; r < acc->nregs; r++) regs[r] = lir_in_reg(l, elements[r], RC_B32);
+        transfer(g, acc, regs, false);
+        meet(g);
+    }
+    lir_set(l, acc->keep, opd_imm(elements != NULL));
+    acc->written_at = elements ? l->code.n : -1;
+    acc->read_at = -1;
+}
+
+static void task_end(struct gen *g) { flush(g); }
+
+const struct mma_family tcgen05_family = {
+    .name = "tcgen05", .async = true, .plan = plan, .setup = setup, .teardown = teardown, .begin_role = begin_role, .mma = mma, .layout = layout,
+    .read = read, .write = write, .consume_end = consume_end, .task_end = task_end,
+};
