@@ -904,6 +904,7 @@ DECL_FN(var)
     v->accum = take(p, "accum");
     if (take(p, "slots")) v->slots = (int)number(p);
     v->flip = take(p, "flip");
+    if (take(p, "multiple")) v->multiple = number(p);
 }
 
 DECL_FN(shared)

@@ -635,6 +635,7 @@ static void put_var_line(struct printer *p, const struct ir_var *v)
     if (v->accum) put(p, " accum");
     if (v->slots > 1) buf_printf(&p->out, " slots %d", v->slots);
     if (v->flip) put(p, " flip");
+    if (v->multiple) buf_printf(&p->out, " multiple %lld", (long long)v->multiple);
     put(p, ";\n");
 }
 
