@@ -361,7 +361,7 @@ static void write(struct gen *g, struct ir_var *v, const struct opd *elements)
 {
     struct mma_acc *acc = mma_acc_of(g, v);
     if (!acc || !acc->regs) return;
-    flush(g);
+    if (elements) flush(g); /* zeroing needs none: the next mma overwrites, in order */
     for (int r = 0; elements && r < acc->nregs; r++) lir_set(g->l, acc->regs[r], elements[r]);
     lir_set(g->l, acc->keep, opd_imm(elements != NULL));
     acc->written_at = elements ? g->l->code.n : -1;
