@@ -138,7 +138,7 @@ struct info check_integer(struct check *c, struct node *n, const char *what); /*
 void check_truth(struct check *c, struct node *n, const char *what);          /* one truth value */
 /* A mask may be a tile over the axes of `over`. */
 void check_mask(struct check *c, struct node *n, const struct sym_set *over);
-/* The factors of an mma's product, casts and all. */
+/* The factors of an mma's product, casts and all; left: the axes of its left side, NULL if that is in error. */
 void check_mma_value(struct check *c, struct node *n, const struct sym_set *left);
 /* May a value of type `from` be stored where `to` is? Says so otherwise. */
 void check_stored(struct check *c, const char *name, struct ty to, struct info from, struct node *value);
@@ -151,6 +151,7 @@ int check_returns(struct node *fn); /* how many results */
 /* statements: check_stmt.c */
 void check_block(struct check *c, struct node *block);
 void check_stmt(struct check *c, struct node *n);
+void check_results(struct check *c, struct node *let); /* let (a, b) = f(x) */
 void check_left(struct check *c, struct node *left, bool adds, struct info *out, struct sym **target);
 
 /* roles and pipes: check_role.c */

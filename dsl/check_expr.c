@@ -382,12 +382,6 @@ static struct info constant(struct check *c, struct node *n)
     return (struct info){ .ty = { .type = n->kind == N_int ? TY_i32 : TY_f32, .literal = true } };
 }
 
-static struct info string_value(struct check *c, struct node *n)
-{
-    diag_error(c->diag, n->span, "a string is no value");
-    return bad_info();
-}
-
 static struct info cast_value(struct check *c, struct node *n)
 {
     struct info x = check_expr(c, n->a);
@@ -592,7 +586,7 @@ static struct info builtin_call(struct check *c, struct node *n, const struct bu
     if (b->where == AXIS) return axis_call(c, n);
     struct info out = { .bad = !allowed };
     for (int i = 0; i < n->list.n; i++) {
-        struct info x = here == GIVEN || here == CHECK ? tensor_arg(c, n->list.at[i]) : check_expr(c, n->list.at[i]);
+        struct info x = here == GIVEN || here == CHECK || !allowed ? tensor_arg(c, n->list.at[i]) : check_expr(c, n->list.at[i]);
         merge(c, &out, &x);
         struct node two = { .span = n->span, .a = n->list.at[0], .b = n->list.at[i] };
         if (b->type == JOIN && !out.bad) out.ty = i ? join(c, &two, out.ty, x.ty, &out.bad) : x.ty;
@@ -690,7 +684,7 @@ static struct info call_value(struct check *c, struct node *n)
 }
 
 static struct info (*const value_of[N_COUNT])(struct check *c, struct node *n) = {
-    [N_int] = constant,       [N_float] = constant,     [N_string] = string_value, [N_name] = name_value, [N_index] = index_value,
+    [N_int] = constant,       [N_float] = constant,     [N_name] = name_value, [N_index] = index_value,
     [N_call] = call_value,    [N_reduce] = reduce_value, [N_cast] = cast_value,    [N_unary] = unary_value,
     [N_binary] = binary_value, [N_cond] = cond_value,
 };
@@ -805,6 +799,10 @@ void check_mma_value(struct check *c, struct node *n, const struct sym_set *left
 {
     nodes factors = { 0 };
     factors_of(c, n, &factors);
+    if (!left) {
+        for (int i = 0; i < factors.n; i++) check_expr(c, factors.at[i]);
+        return;
+    }
     struct info info[16];
     struct sym_set summed = { 0 }, all = { 0 };
     bool bad = false;

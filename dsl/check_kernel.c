@@ -72,11 +72,6 @@ static void use_dims(struct check *c, struct node *a)
     for (int i = 0; i < a->list.n; i++) {
         struct node *d = a->list.at[i];
         if (d->kind != N_name) check_walk(d, names_in, c);
-        struct sym *s = d->kind == N_name ? check_find(c, d->name) : NULL;
-        if (s && s->kind == SYM_arg && s->dims.n) {
-            diag_error(c->diag, d->span, "'%s' is a tensor; a dimension is a number", d->name);
-            continue;
-        }
         check_integer(c, d, "a dimension");
     }
     for (int i = 0; i < a->list2.n; i++) {
@@ -232,6 +227,7 @@ static bool circles(struct check *c)
     struct circle k = { .c = c };
     ITEMS(c, axis, a) visit(&k, a);
     ITEMS(c, let, l) visit(&k, l);
+    ITEMS(c, view, v) visit(&k, v);
     return k.found;
 }
 
@@ -263,6 +259,7 @@ static void one_axis(struct check *c, struct node *a)
     if (a->c && !s->in_grid && c->grid && !c->grid->b) {
         diag_error(c->diag, a->name_span, "axis '%s' is split over tasks, so it stands in the grid", a->name);
         diag_note(c->diag, c->grid->name_span, "the grid is here");
+        s->in_grid = true;
     }
     if (nested && a->d && s->parent->node->d && check_same(a->d, s->parent->node->d) && !s->parent->node->c)
         diag_warning(c->diag, a->name_span, "axis '%s' has the tile of '%s', which it lies in", a->name, s->parent->name);
@@ -302,6 +299,8 @@ static void grid_axes(struct check *c, struct node *g)
         if (s->parent && !s->parent->in_grid && s->parent->node->d) {
             diag_error(c->diag, x->span, "axis '%s' lies inside '%s', which is not in the grid", x->name, s->parent->name);
             diag_note(c->diag, s->at, "declared here");
+            s->in_grid = false;
+            continue;
         }
         vec_push(c->arena, &c->grid_axes, s);
     }
@@ -356,6 +355,11 @@ static void grid(struct check *c)
     if (!c->grid) {
         diag_error(c->diag, c->kernel->name_span, "kernel '%s' has no grid", c->kernel->name);
         diag_note(c->diag, c->kernel->name_span, "grid (i, j); says which tiles are tasks; grid (); is one task");
+        ITEMS(c, axis, a)
+        {
+            struct sym *s = check_find(c, a->name);
+            if (s) s->fixed = true; /* so that no use of an axis complains again */
+        }
         return;
     }
     if (c->grid->b) grid_source(c, c->grid);
@@ -690,6 +694,7 @@ static void axes_in(struct node *n, void *ctx)
 {
     struct check *c = ctx;
     struct sym *s = n->kind == N_name ? check_find(c, n->name) : NULL;
+    if (s) n->decl = s->decl;
     if (s && s->kind == SYM_axis) c->depth++;
 }
 
@@ -717,7 +722,9 @@ static void one_pipe(struct check *c, struct node *p)
 
 static void one_let(struct check *c, struct node *n)
 {
-    struct info v = check_number(c, n->a, "a let");
+    struct info v = { 0 };
+    if (n->list.n > 1) check_results(c, n);
+    else v = check_number(c, n->a, "a let");
     for (int i = 0; i < n->list.n; i++) {
         struct sym *s = check_find(c, n->list.at[i]->name);
         if (s && s->kind == SYM_let && n->list.n == 1) s->ty = v.ty, s->ty.literal = false;

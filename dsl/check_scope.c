@@ -86,7 +86,9 @@ static struct sym *clash(struct check *c, enum sym_kind kind, const char *name)
         return NULL;
     }
     struct sym *s = check_find(c, name);
-    return s && s->kind != SYM_bad ? s : NULL;
+    bool idle = s && s->kind == SYM_field && c->place != IN_KERNEL && c->place != IN_HOST && c->filling != s->pipe;
+    for (int i = 0; idle && i < c->held.n; i++) idle = c->held.at[i] != s->pipe;
+    return s && s->kind != SYM_bad && !idle ? s : NULL; /* a field may be hidden where its slot is not at hand */
 }
 
 struct sym *check_declare(struct check *c, enum sym_kind kind, const char *name, struct span at, struct node *node)
@@ -98,7 +100,7 @@ struct sym *check_declare(struct check *c, enum sym_kind kind, const char *name,
     }
     struct sym *s = new(c->arena, struct sym);
     *s = (struct sym){ .name = name, .kind = kind, .decl = node, .node = node, .at = at };
-    vec_push(c->arena, &c->scope->syms, s);
+    if (!first) vec_push(c->arena, &c->scope->syms, s); /* else the name keeps its first meaning */
     return s;
 }
 

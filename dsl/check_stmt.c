@@ -15,39 +15,40 @@ static struct sym *declare_scalar(struct check *c, enum sym_kind kind, const cha
     return s;
 }
 
+void check_results(struct check *c, struct node *n)
+{
+    struct node *callee = n->a->kind == N_call ? check_callable(c, n->a->name) : NULL;
+    if (!callee || callee->kind != N_fn) {
+        if (n->a->kind != N_call || callee) diag_error(c->diag, n->a->span, "'let (a, b) =' takes the results of a fn; this is no call of one");
+        else check_expr(c, n->a);
+        return;
+    }
+    check_call_args(c, n->a, callee);
+    int results = check_returns(callee);
+    if (results == n->list.n) return;
+    diag_error(c->diag, n->span, "'%s' gives %d result%s, %d names are here", n->a->name, results, results == 1 ? "" : "s", n->list.n);
+    diag_note(c->diag, callee->name_span, "'%s' is declared here", n->a->name);
+}
+
+static struct info old_value(struct check *c, struct node *n)
+{
+    struct info value;
+    struct sym *target = NULL;
+    check_left(c, n->a->a, true, &value, &target);
+    struct info v = check_expr(c, n->a->b);
+    if (!value.bad) check_stored(c, target->name, value.ty, v, n->a->b);
+    if (value.free.list.n && value.free.list.at[0]->kind == SYM_axis)
+        diag_error(c->diag, n->span, "the old value of an atomic is one number; this is a tile");
+    return value;
+}
+
 static void stmt_let(struct check *c, struct node *n)
 {
     struct info value = { 0 };
-    int results = 1;
-    if (n->a->kind == N_atomic) {
-        struct sym *target = NULL;
-        check_left(c, n->a->a, true, &value, &target);
-        struct info v = check_expr(c, n->a->b);
-        if (target) check_stored(c, target->name, value.ty, v, n->a->b);
-        if (value.free.list.n && value.free.list.at[0]->kind == SYM_axis)
-            diag_error(c->diag, n->span, "the old value of an atomic is one number; this is a tile");
-    } else if (n->list.n > 1) {
-        struct node *callee = n->a->kind == N_call ? check_callable(c, n->a->name) : NULL;
-        if (callee && callee->kind == N_fn) {
-            check_call_args(c, n->a, callee);
-            results = check_returns(callee);
-        } else if (n->a->kind != N_call || callee) {
-            diag_error(c->diag, n->a->span, "'let (a, b) =' takes the results of a fn; this is no call of one");
-            results = n->list.n;
-        } else {
-            check_expr(c, n->a);
-            results = n->list.n;
-        }
-        if (results != n->list.n) {
-            diag_error(c->diag, n->span, "'%s' gives %d result%s, %d names are here", n->a->name, results, results == 1 ? "" : "s", n->list.n);
-            diag_note(c->diag, callee->name_span, "'%s' is declared here", n->a->name);
-        }
-    } else {
-        value = check_number(c, n->a, "a let");
-    }
+    if (n->list.n > 1) check_results(c, n);
+    else value = n->a->kind == N_atomic ? old_value(c, n) : check_number(c, n->a, "a let");
     for (int i = 0; i < n->list.n; i++) {
         struct node *name = n->list.at[i];
-        if (n->list.n > 1) value.ty = (struct ty){ 0 };
         name->decl = n;
         declare_scalar(c, SYM_let, name->name, name->span, name, value);
     }
@@ -293,11 +294,7 @@ static void stmt_mma(struct check *c, struct node *n)
             left.bad = true;
         }
     }
-    if (left.bad) {
-        check_expr(c, n->b);
-        return;
-    }
-    check_mma_value(c, n->b, &left.free);
+    check_mma_value(c, n->b, left.bad ? NULL : &left.free);
 }
 
 /* Control */
@@ -348,10 +345,10 @@ static void for_axis(struct check *c, struct node *n)
         diag_error(c->diag, n->name_span, "axis '%s' lies inside '%s', which has no current tile here", n->name, s->parent->name);
         diag_note(c->diag, s->at, "declared here; write 'for %s for %s'", s->parent->name, n->name);
     }
-    s->walked++;
-    vec_push(c->arena, &c->loops, s);
+    bool again = s->walked++;
+    if (!again) vec_push(c->arena, &c->loops, s);
     body(c, n->b);
-    c->loops.n--;
+    if (!again) c->loops.n--;
     s->walked--;
 }
 

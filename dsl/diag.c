@@ -115,6 +115,7 @@ static int distance(const char *a, const char *b)
 
 const char *diag_nearest(const char *name, const char *const *names, int n)
 {
+    if (strlen(name) < 2) return NULL; /* one letter is near to every other */
     int limit = ((int)strlen(name) + 2) / 3, best = limit + 1;
     const char *found = NULL;
     for (int i = 0; i < n; i++) {

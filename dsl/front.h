@@ -14,6 +14,7 @@ struct front {
     struct span last;     /* the token before the lookahead, for "missing ';'" */
     struct span now;
     struct span opened;   /* the last '{' that was read */
+    struct span torn;     /* an unclosed string or comment: what is missing after it is its fault */
     const nodes *params;  /* of the kernel being read: OUT(x) is a cast if OUT is a type parameter */
     struct node *file;
 };

@@ -516,6 +516,9 @@ static const char *expected_words(struct front *f, const struct expected *e)
         if (is_operator(e->at[i]) && g != GROUP_EXPRESSION) { operators = true; continue; }
         words[n++] = quoted(f, e->at[i]);
     }
+    /* After a name in an expression a call or an index could follow; nobody misses them. */
+    for (int i = n - 1; i >= 0 && operators; i--)
+        if (!strcmp(words[i], "'('") || !strcmp(words[i], "'['")) memmove(words + i, words + i + 1, sizeof *words * (size_t)(--n - i));
     if (operators && n == 0) words[n++] = "an operator";
     struct buf b = { 0 };
     for (int i = 0; i < n && i < 8; i++) buf_printf(&b, "%s%s", i == 0 ? "" : i == n - 1 ? " or " : ", ", words[i]);
@@ -574,6 +577,8 @@ static int yyreport_syntax_error(const yypcontext_t *cx, struct front *f)
     yysymbol_kind_t found = yypcontext_token(cx);
     struct span at = *yypcontext_location(cx);
     f->file->flag = 1;
+    if (f->torn.hi && (f->torn.lo == f->last.lo || found == YYSYMBOL_YYEOF)) return 0;
+    if (found == YYSYMBOL_YYEOF && f->last.hi) at = f->last;
     bool ends = found == YYTRANSLATE('}') || found == YYSYMBOL_YYEOF;
     if (expects(&e, ';') && group_of(&e) == GROUP_NONE && f->last.hi && (ends || starts_line(f, at))) {
         diag_error(f->diag, f->last, "missing ';' after '%s'", front_text(f, f->last));
