@@ -86,7 +86,7 @@ struct ir_var {
     bool accum;             /* target of mma */
     int slots;              /* accumulators: copies in flight asked for (slots(c) = 2), else 1 */
     bool flip;              /* second operand on the M side */
-    int64_t multiple;       /* set once, to a multiple of this; 0: not known */
+    int64_t multiple;       /* >= 1: set once where it is declared, to a multiple of this; 0: set again, or not known */
     struct span span;
     void *cg;               /* codegen's own */
 };
@@ -239,6 +239,14 @@ bool ir_has_axis(const struct ir_expr *e, const struct ir_axis *axis);
 int64_t ir_divisor(const struct ir_fn *fn, const struct ir_expr *e);
 struct ir_var *ir_new_var(struct arena *a, struct ir_fn *fn, const char *name, enum type t);
 struct ir_stmt *ir_stmt(struct arena *a, ir_block *b, enum ir_stmt_kind k, struct span at);
+
+/* Visits (walk.c): every expression, operands too, of a statement alone, of a block with what lies inside, of task and roles. */
+typedef void ir_visit(void *ctx, struct ir_expr *e);
+void ir_walk_expr(struct ir_expr *e, ir_visit *visit, void *ctx);
+void ir_walk_stmt(const struct ir_stmt *s, ir_visit *visit, void *ctx);
+void ir_walk(const ir_block *b, ir_visit *visit, void *ctx);
+void ir_walk_fn(const struct ir_fn *fn, ir_visit *visit, void *ctx);
+bool ir_same(const struct ir_expr *x, const struct ir_expr *y);          /* the same expression of the same variables */
 
 /* Text: prints, parses back (print(parse(text)) == text), and is verified after each pass. */
 void ir_print(const struct ir_fn *fn, struct buf *out);

@@ -1,0 +1,46 @@
+/* walk - every expression and statement under a block, and equality of expressions. */
+#include "compiler/ir.h"
+
+static void walk_expr(struct ir_expr *e, ir_visit *visit, void *ctx)
+{
+    if (!e) return;
+    visit(ctx, e);
+    for (int i = 0; i < e->nargs; i++) walk_expr(e->args[i], visit, ctx);
+}
+
+void ir_walk_expr(struct ir_expr *e, ir_visit *visit, void *ctx) { walk_expr(e, visit, ctx); }
+
+void ir_walk_stmt(const struct ir_stmt *s, ir_visit *visit, void *ctx)
+{
+    struct ir_expr *const own[] = {s->expr, s->expr2, s->expr3, s->mask, s->step};
+    for (int i = 0; i < COUNT(own); i++) walk_expr(own[i], visit, ctx);
+    for (int i = 0; i < s->index.n; i++) walk_expr(s->index.at[i], visit, ctx);
+    for (int i = 0; i < s->factors.n; i++) walk_expr(s->factors.at[i], visit, ctx);
+}
+
+void ir_walk(const ir_block *b, ir_visit *visit, void *ctx)
+{
+    for (int i = 0; i < b->n; i++) {
+        ir_walk_stmt(b->at[i], visit, ctx);
+        ir_walk(&b->at[i]->body, visit, ctx);
+        ir_walk(&b->at[i]->other, visit, ctx);
+    }
+}
+
+void ir_walk_fn(const struct ir_fn *fn, ir_visit *visit, void *ctx)
+{
+    ir_walk(&fn->task, visit, ctx);
+    for (int i = 0; i < fn->roles.n; i++) ir_walk(&fn->roles.at[i]->body, visit, ctx);
+}
+
+bool ir_same(const struct ir_expr *x, const struct ir_expr *y)
+{
+    if (x == y) return true;
+    if (x->kind != y->kind || x->type != y->type || x->nargs != y->nargs || x->num != y->num || x->axis != y->axis) return false;
+    if (x->var != y->var || x->tensor != y->tensor || x->field != y->field || x->shared != y->shared) return false;
+    if (x->kind == E_const && type_is_float(x->type) && !(x->real == y->real)) return false;
+    if (x->kind == E_call) return false;
+    for (int i = 0; i < x->nargs; i++)
+        if (!ir_same(x->args[i], y->args[i])) return false;
+    return true;
+}
