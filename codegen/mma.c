@@ -552,6 +552,91 @@ struct opd *mma_register_fragments(struct gen *g, struct mma_op *op, const struc
     return out;
 }
 
+/* ---- what lies past the limit of a contracted axis ---- */
+
+/* The operand cut into chunks of 16 bytes along its contiguous axis, dealt to the role's threads. */
+struct chunk {
+    struct opd row, col, k;   /* of its first element; k: the flat index along K */
+};
+
+static struct chunk chunk_at(struct gen *g, const struct mma_operand *o, struct opd n)
+{
+    struct lir *l = g->l;
+    const struct mma_form *f = &o->form;
+    int per = 16 / f->bytes, in_row = o->k_major ? k_size(o) / per : (o->size + per - 1) / per;
+    struct opd first = lir_mul(l, lir_mod(l, n, opd_imm(in_row), true), opd_imm(per)), other = lir_div(l, n, opd_imm(in_row), true);
+    struct chunk c = { .k = o->k_major ? first : other, .col = o->k_major ? opd_imm(0) : first };
+    c.row = o->k_major ? lir_mul(l, other, opd_imm(f->mn_rows)) : opd_imm(0);
+    struct opd rest = c.k;
+    for (int i = o->nk - 1; i >= 0; i--) {
+        struct opd at = i ? lir_mod(l, rest, opd_imm(o->k[i]->tile), true) : rest;
+        rest = lir_div(l, rest, opd_imm(o->k[i]->tile), true);
+        if (f->k_rows[i]) c.row = lir_add(l, c.row, lir_mul(l, at, opd_imm(f->k_rows[i])));
+        else c.col = at;
+    }
+    return c;
+}
+
+/* Keeps the first `bytes` (any number, below 0 is 0) of 16 in shared memory. */
+static void keep_bytes(struct gen *g, struct opd address, struct opd bytes)
+{
+    struct lir *l = g->l;
+    struct opd w[4];
+    for (int i = 0; i < 4; i++) w[i] = lir_reg(l, RC_B32);
+    lir_emit(l, "ld.shared.v4.b32 %R, [%r]", w, 4, address);
+    for (int i = 0; i < 4; i++) {
+        struct opd mask = lir_reg(l, RC_B32), bits = lir_max(l, lir_shl(l, lir_sub(l, bytes, opd_imm(4 * i)), 3), opd_imm(0));
+        lir_emit(l, "shl.b32 %r, %r, %r", mask, lir_in_reg(l, opd_imm(-1), RC_B32), bits); /* shifts past 31 give 0 */
+        lir_emit(l, "not.b32 %r, %r", mask, mask);
+        w[i] = lir_and(l, w[i], mask);
+    }
+    lir_emit(l, "st.shared.v4.b32 [%r], %R", address, w, 4);
+}
+
+static void zero_chunk(struct gen *g, const struct mma_operand *o, struct opd base, struct opd n, int axis, struct opd valid)
+{
+    struct lir *l = g->l;
+    struct chunk c = chunk_at(g, o, n);
+    int after = 1, per = 16 / o->form.bytes, skip = lir_label(l);
+    for (int i = axis + 1; i < o->nk; i++) after *= o->k[i]->tile;
+    struct opd k = lir_div(l, c.k, opd_imm(after), true);
+    if (axis) k = lir_mod(l, k, opd_imm(o->k[axis]->tile), true);
+    bool along = o->k_major && !o->form.k_rows[axis]; /* the chunk itself runs along this axis */
+    struct opd left = lir_sub(l, valid, k);
+    lir_emit(l, "@%r bra %l", lir_cmp(l, "ge", left, opd_imm(along ? per : 1)), skip);
+    struct opd address = lir_in_reg(l, lir_add(l, base, mma_offset(g, &o->form, c.row, c.col)), RC_B32);
+    keep_bytes(g, address, along ? lir_mul(l, left, opd_imm(o->form.bytes)) : opd_imm(0));
+    lir_place(l, skip);
+}
+
+static void zero_axis(struct gen *g, struct mma_op *op, struct mma_operand *o, int axis)
+{
+    struct lir *l = g->l;
+    int per = 16 / o->form.bytes, threads = g->role->warps * 32, done = lir_label(l), again = lir_label(l), out = lir_label(l);
+    int chunks = o->k_major ? o->size * (k_size(o) / per) : k_size(o) * ((o->size + per - 1) / per);
+    struct opd valid = lir_sub(l, gen_limit(g, o->k[axis]), gen_origin(g, o->k[axis])), n = lir_reg(l, RC_B32);
+    lir_emit(l, "@%r bra %l", lir_cmp(l, "ge", valid, opd_imm(o->k[axis]->tile)), done);
+    struct opd base = mma_base(g, op, o);
+    lir_set(l, n, g->role->thread);
+    lir_place(l, again);
+    lir_emit(l, "@%r bra %l", lir_cmp(l, "ge", n, opd_imm(chunks)), out);
+    zero_chunk(g, o, base, n, axis, valid);
+    lir_emit(l, "add.s32 %r, %r, %d", n, n, threads);
+    lir_emit(l, "bra %l", again);
+    lir_place(l, out);
+    if (g->family->async) lir_emit(l, "fence.proxy.async.shared::cta");
+    gen_role_sync(g);
+    lir_place(l, done);
+}
+
+void mma_zero_tails(struct gen *g, struct mma_op *op)
+{
+    struct mma_operand *side[2] = { &op->a, &op->b };
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; side[i]->field && k < side[i]->nk; k++)
+            if (!side[i]->k[k]->exact && !side[i]->k[k]->clean) zero_axis(g, op, side[i], k);
+}
+
 /* ---- descriptors ---- */
 
 /* Formulas: PTX ISA, "Strides" of the matrix descriptor. K-major: rows of mn in groups of 8. MN-major: rows of k. Without

@@ -109,6 +109,9 @@ void mma_fill_buffer(struct gen *g, struct mma_op *op, struct mma_operand *o);
  * counts as zero. */
 struct opd mma_k_inside(struct gen *g, const struct mma_operand *o, const struct layout *lay, int r);
 void mma_reserve_buffer(struct gen *g, struct mma_operand *o);
+/* Zeroes what the slots hold past the limit of a contracted axis, where it may not be zero: under a uniform branch, by all
+ * threads of the role. */
+void mma_zero_tails(struct gen *g, struct mma_op *op);
 /* Whether instructions since position `at` of the code ran for certain before what comes next: no label in between. */
 bool mma_straight(struct gen *g, int at);
 /* Accumulators start as no value; read fills them with zeros where no mma ran. */

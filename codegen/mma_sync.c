@@ -367,6 +367,7 @@ static void mma(struct gen *g, struct ir_stmt *s)
     struct mma_op *op = mma_op_of(g, s);
     if (!op || g->failed) return;
     struct opd *a_regs = NULL;
+    mma_zero_tails(g, op);
     if (from_registers(&op->a) && !(a_regs = register_fragments(g, op))) return;
     if (op->a.buffer >= 0) mma_fill_buffer(g, op, &op->a);
     if (op->b.buffer >= 0) mma_fill_buffer(g, op, &op->b);

@@ -326,8 +326,6 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
         return;
     }
     need_alignment(g, u->fill->expr->tensor);
-    if (u->contracted && !u->contracted->clean && !u->contracted->exact)
-        gen_error(g, u->fill->span, "'%s' is contracted over '%s', whose last tile may end before the tensor does; what follows would be summed too", f->ir->name, u->contracted->name);
     if (plan->kind == FILL_TMA) f->share = sharers(g, f, u->fill->expr, plan->walks);
     if (plan->kind == FILL_TMA) f->map = field_map(g, f, u->fill->expr, plan->walks, f->map_order);
 }

@@ -251,6 +251,7 @@ static void mma(struct gen *g, struct ir_stmt *s)
     if (op->a.buffer >= 0 || op->b.buffer >= 0) flush(g); /* what reads the buffers now */
     if (op->a.buffer >= 0) mma_fill_buffer(g, op, &op->a);
     if (op->b.buffer >= 0) mma_fill_buffer(g, op, &op->b);
+    mma_zero_tails(g, op);
     int skip = lir_label(l);
     lir_emit(l, "@!%r bra %l", st->tmem.issue, skip);
     lir_emit(l, "tcgen05.fence::after_thread_sync");

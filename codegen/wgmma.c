@@ -322,6 +322,7 @@ static void mma(struct gen *g, struct ir_stmt *s)
     struct mma_acc *acc = op->acc;
     struct stage sg = { .op = op };
     bool a_regs = !op->a.field && op->a.buffer < 0;
+    mma_zero_tails(g, op);
     if (a_regs && !(sg.fragments = fragments(g, op))) return;
     if (op->a.buffer >= 0 || op->b.buffer >= 0) flush(g); /* what reads the buffers now */
     if (op->a.buffer >= 0) mma_fill_buffer(g, op, &op->a);
