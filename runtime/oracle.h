@@ -69,8 +69,12 @@ struct oracle_options {
     int n_params;
     const struct binding *tune;
     int n_tune;
+    const struct binding *shapes;  /* dimensions that all cases have, not compiled in */
+    int n_shapes;
+    const struct binding *inner;   /* which dimension has stride 1; the others vary */
+    int n_inner;
     uint64_t seed;
-    int cases;                     /* a group: one choice of parameters */
+    int cases;                     /* a group, that is one choice of parameters; 0: 4 */
     double seconds;                /* budget for the whole; 0: none */
     bool verbose;
 };
