@@ -599,6 +599,41 @@ static void dsl_yyerror(struct span *at, struct front *f, const char *what)
     diag_error(f->diag, *at, "nested too deeply");
 }
 
+/* Trees are walked by recursion everywhere; a long a + a + a ... is as deep as it is long. */
+enum { DEEPEST = 3000 };
+
+struct at_depth {
+    struct node *n;
+    int depth;
+};
+
+typedef VEC(struct at_depth) depth_stack;
+
+static void push(struct arena *a, depth_stack *stack, struct node *n, int depth)
+{
+    struct at_depth x = { n, depth };
+    if (n) vec_push(a, stack, x);
+}
+
+static void limit_depth(struct front *f)
+{
+    struct arena scratch = { 0 };
+    depth_stack todo = { 0 };
+    push(&scratch, &todo, f->file, 0);
+    while (todo.n) {
+        struct at_depth x = todo.at[--todo.n];
+        if (x.depth > DEEPEST) {
+            diag_error(f->diag, x.n->span, "nested too deeply");
+            break;
+        }
+        struct node *const below[] = { x.n->a, x.n->b, x.n->c, x.n->d };
+        for (int i = 0; i < COUNT(below); i++) push(&scratch, &todo, below[i], x.depth + 1);
+        for (int i = 0; i < x.n->list.n; i++) push(&scratch, &todo, x.n->list.at[i], x.depth + 1);
+        for (int i = 0; i < x.n->list2.n; i++) push(&scratch, &todo, x.n->list2.at[i], x.depth + 1);
+    }
+    arena_free(&scratch);
+}
+
 void front_parse(struct front *f)
 {
     f->file = ast_make(f->arena, (struct node){ .kind = N_file, .span = { f->base, f->base + f->size } });
@@ -606,5 +641,6 @@ void front_parse(struct front *f)
     front_scan_begin(f);
     yyparse(f);
     front_scan_end(f);
+    limit_depth(f);
     f->file->flag = f->diag->errors != before;
 }
