@@ -426,6 +426,10 @@ static inline void emu_progress(struct emu_cluster *c)
 /* ---- scheduling: sched.c ---- */
 
 /* Lanes of the current fragment's `mask` have exited. */
+/* Decoders that one file leaves to another. */
+bool emu_decode_arith(struct emu_decode *d, struct emu_insn *in);
+bool emu_decode_float(struct emu_decode *d, struct emu_insn *in);
+
 void emu_exit_lanes(struct emu_warp *w, uint32_t mask);
 /* The members named by a mask that are alive are all in `mask`; otherwise emu_block has been called: return EMU_BLOCK. */
 bool emu_gathered(struct emu_warp *w, const struct emu_insn *in, uint32_t members, uint32_t mask);
