@@ -97,6 +97,7 @@ struct lower {
     VEC(struct laxis *) axes;   /* declared ones, in order */
     VEC(struct laxis *) implicit; /* undeclared indices met so far; `active` ones have a meaning in this statement */
     VEC(struct tuning) tunings;
+    VEC(struct ir_intrinsic *) intrinsics;
     VEC(struct laxis *) grid;
 
     const struct sym *filling;  /* the field whose value is being lowered */
@@ -137,7 +138,8 @@ bool lower_begin(struct lower *L);
 /* lower_axis.c */
 void axis_declare(struct lower *L, struct node *n);
 void axis_tile(struct lower *L, struct laxis *x);                  /* its static extent; an error where there is none */
-bool axis_range(struct lower *L, struct laxis *x);                 /* lo, hi */
+bool axis_range(struct lower *L, struct laxis *x);                 /* lo, hi, parts */
+bool axis_parts(struct lower *L, struct laxis *x);                 /* parts alone, of a split axis */
 struct laxis *axis_implicit(struct lower *L, const char *name, struct ir_expr *lo, struct ir_expr *hi, struct span at);
 struct laxis *axis_sub(struct lower *L, struct laxis *of, int tile, struct span at);
 struct ir_axis *axis_window(struct lower *L, struct laxis *of, int div, struct span at);

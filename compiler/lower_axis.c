@@ -103,6 +103,14 @@ static struct ir_expr *keep_bound(struct lower *L, const char *name, const char 
     return reads ? lower_keep(L, intern(arena_printf(L->a, "%s.%s", name, which)), e) : e;
 }
 
+bool axis_parts(struct lower *L, struct laxis *x)
+{
+    if (x->parts || !x->node || !x->node->c) return true;
+    struct ir_expr *parts = lower_scalar(L, x->node->c);
+    x->parts = is_bad(parts) ? ir_int(L->a, 1) : keep_bound(L, x->name, "parts", parts);
+    return !is_bad(parts);
+}
+
 bool axis_range(struct lower *L, struct laxis *x)
 {
     if (x->ranged || x->parent) return true;
@@ -113,13 +121,11 @@ bool axis_range(struct lower *L, struct laxis *x)
     x->resolving = true;
     struct node *n = x->node;
     struct ir_expr *lo = n->b ? lower_scalar(L, n->a) : ir_int(L->a, 0), *hi = lower_scalar(L, n->b ? n->b : n->a);
-    struct ir_expr *parts = n->c ? lower_scalar(L, n->c) : NULL;
+    bool ok = axis_parts(L, x) && !is_bad(lo) && !is_bad(hi);
     x->resolving = false;
     x->ranged = true;
-    bool ok = !is_bad(lo) && !is_bad(hi) && !(parts && is_bad(parts));
     x->lo = ok ? keep_bound(L, x->name, "lo", lo) : ir_int(L->a, 0);
     x->hi = ok ? keep_bound(L, x->name, "hi", hi) : ir_int(L->a, 1);
-    x->parts = ok && parts ? keep_bound(L, x->name, "parts", parts) : n->c ? ir_int(L->a, 1) : NULL;
     return ok;
 }
 
@@ -259,7 +265,7 @@ void axis_bind_part(struct lower *L, struct laxis *x, struct ir_expr *p)
 struct ir_expr *axis_tiles(struct lower *L, struct laxis *x)
 {
     axis_tile(L, x);
-    if (!axis_range(L, x)) return lower_bad(L);
+    if (!axis_parts(L, x) || (!x->parts && !axis_range(L, x))) return lower_bad(L);
     struct ir_expr *n, *tile = ir_int(L->a, x->ir->tile);
     if (x->parts) n = x->parts;
     else if (x->parent && !x->parent->bound) {
@@ -279,6 +285,7 @@ struct ir_expr *axis_tiles(struct lower *L, struct laxis *x)
 /* The tile (or part) with this number; a cluster's number names neighbouring tiles, one for each of its CTAs. */
 void axis_bind_tile(struct lower *L, struct laxis *x, struct ir_expr *number)
 {
+    if (!axis_range(L, x)) return;
     if (x->cluster > 1) {
         struct ir_expr *first = ir_binary(L->a, E_mul, number, ir_int(L->a, x->cluster));
         number = lower_keep(L, intern(arena_printf(L->a, "%s.tile", x->name)),
@@ -326,6 +333,11 @@ static void walk_tiles(struct lower *L, struct laxis *x, struct node *body, stru
     struct ir_expr *lo, *hi, *limit;
     int64_t extent;
     walk_range(L, x, &lo, &hi, &limit);
+    if (x->parent && x->parent->ir->tile == x->ir->tile) { /* its tile is the other's */
+        axis_bind(L, x, lo, limit, ir_int(L->a, 0));
+        lower_stmt(L, body);
+        return;
+    }
     if (ir_const_int(ir_binary(L->a, E_sub, hi, lo), &extent) && extent > 0 && extent <= x->ir->tile) {
         axis_bind(L, x, lo, limit, ir_int(L->a, 0));
         lower_stmt(L, body);

@@ -177,6 +177,17 @@ static struct ir_expr *span_call(struct lower *L, const struct node *n, enum ir_
     return ir_int(L->a, (int64_t)x->ir->tile * (x->cluster > 1 ? x->cluster : 1));
 }
 
+/* One description for all calls of an intrinsic in a kernel; blank when new. */
+static struct ir_intrinsic *named_intrinsic(struct lower *L, const char *name)
+{
+    for (int i = 0; i < L->intrinsics.n; i++)
+        if (L->intrinsics.at[i]->name == name) return L->intrinsics.at[i];
+    struct ir_intrinsic *r = new(L->a, struct ir_intrinsic);
+    r->name = name;
+    vec_push(L->a, &L->intrinsics, r);
+    return r;
+}
+
 static struct ir_expr *rand_call(struct lower *L, const struct node *n, enum ir_expr_kind k)
 {
     struct ir_expr *args[] = {lower_int(L, n->list.at[0]), lower_int(L, n->list.at[1])};
@@ -185,10 +196,9 @@ static struct ir_expr *rand_call(struct lower *L, const struct node *n, enum ir_
         diag_error(L->d, n->span, "rand(...) has a meaning in `given` only");
         return lower_bad(L);
     }
-    struct ir_intrinsic *r = new(L->a, struct ir_intrinsic);
-    *r = (struct ir_intrinsic){.name = intern("rand"), .text = "", .result = TY_i32, .nargs = 2, .args = {TY_i32, TY_i32}};
     struct ir_expr *e = ir_make(L->a, k, TY_i32, 2, args, n->span);
-    e->intrinsic = r;
+    e->intrinsic = named_intrinsic(L, intern("rand"));
+    *e->intrinsic = (struct ir_intrinsic){.name = intern("rand"), .text = "", .result = TY_i32, .nargs = 2, .args = {TY_i32, TY_i32}};
     return e;
 }
 
@@ -225,7 +235,7 @@ static struct ir_expr *intrinsic_call(struct lower *L, const struct node *n, con
 {
     struct ir_expr *args[MAX_ARGS];
     if (wrong_count(L, n, x->list.n, x->list.n) || !on_target(L, x, n) || !lower_args(L, n, args)) return lower_bad(L);
-    struct ir_intrinsic *r = new(L->a, struct ir_intrinsic);
+    struct ir_intrinsic *r = named_intrinsic(L, x->name);
     *r = (struct ir_intrinsic){.name = x->name, .text = x->text, .result = x->type, .nargs = x->list.n, .effect = x->flag};
     for (int i = 0; i < x->list.n; i++) {
         r->args[i] = x->list.at[i]->type;

@@ -80,7 +80,7 @@ static bool grid_axes(struct lower *L, const struct node *g)
         if (x->parent) {
             diag_error(L->d, n->span, "'%s' walks the tiles of '%s': it cannot be an axis of the grid", x->name, x->parent->name);
             ok = false;
-        } else ok &= axis_range(L, x);
+        } else ok &= x->node->c ? axis_parts(L, x) : axis_range(L, x);
         vec_push(L->a, &L->grid, x);
     }
     return ok;
@@ -169,6 +169,7 @@ static struct ir_expr *first_task(struct lower *L, const struct node *g)
     if (!g->flag) return unit;
     struct ir_stmt *s = lower_emit(L, S_for, g->span);
     s->var = ir_new_var(L->a, L->fn, "task", TY_i32);
+    s->var->multiple = 1;
     s->expr = unit;
     s->expr2 = L->fn->tasks;
     s->step = ir_leaf(L->a, E_units, NULL);
