@@ -50,7 +50,7 @@ static bool host_code(struct gen *g, const struct ir_expr *e, hexpr_vec *out)
     return true;
 }
 
-static struct hexpr host_expr(struct gen *g, const struct ir_expr *e, struct span at, const char *what)
+struct hexpr gen_host_expr(struct gen *g, const struct ir_expr *e, struct span at, const char *what)
 {
     hexpr_vec v = { 0 };
     if (!e) vec_push(g->arena, &v, ((struct hexpr_code){ HEX_UNITS, 0 }));
@@ -82,7 +82,7 @@ static void image_arguments(struct gen *g)
         struct image_arg arg = { .name = t->name, .dir = (enum image_dir)t->dir, .type = t->type, .rank = t->rank, .inner = t->inner,
                                  .base_align = type_bits(t->type) < 8 ? 1 : type_bits(t->type) / 8, .span = t->span };
         for (int d = 0; d < t->rank; d++) {
-            arg.dim[d] = host_expr(g, t->dim[d], t->span, "a dimension");
+            arg.dim[d] = gen_host_expr(g, t->dim[d], t->span, "a dimension");
             arg.dim_text[d] = t->dim_text[d] ? t->dim_text[d] : "?";
             arg.dim_symbol[d] = dim_named(g->fn, t->dim_text[d]);
             arg.align[d] = 1;
@@ -96,7 +96,7 @@ static void image_requires(struct gen *g)
 {
     struct ir_fn *fn = g->fn;
     for (int i = 0; i < fn->requires.n; i++) {
-        struct image_require r = { host_expr(g, fn->requires.at[i], fn->require_span.at[i], "a condition of `require`"),
+        struct image_require r = { gen_host_expr(g, fn->requires.at[i], fn->require_span.at[i], "a condition of `require`"),
                                    fn->require_text.at[i], fn->require_span.at[i] };
         vec_push(g->arena, &g->image->requires, r);
     }
@@ -397,7 +397,7 @@ static void image_finish(struct gen *g, int warps)
     struct image *im = g->image;
     im->kernel = g->fn->name;
     im->target = g->target->name;
-    im->tasks = host_expr(g, g->fn->tasks, g->fn->span, "the number of tasks");
+    im->tasks = gen_host_expr(g, g->fn->tasks, g->fn->span, "the number of tasks");
     if (g->fn->cluster > 1 && g->fn->tasks) {
         struct hexpr_code *c = new_n(g->arena, struct hexpr_code, im->tasks.n + 2);
         memcpy(c, im->tasks.at, sizeof *c * (size_t)im->tasks.n);
@@ -432,6 +432,7 @@ static bool gen_attempt(struct gen *g, int *warps)
     image_requires(g);
     plan_roles(g);
     if (g->failed) return true;
+    gen_plan_shared(g);
     pipe_plan(g);
     *warps = number_warps(g);
     if (g->failed) return true;

@@ -100,6 +100,7 @@ struct gen {
     struct opd *scalars;      /* by tensor id: scalar arguments */
     struct opd scratch_memory, counter_memory; /* 64-bit global addresses (PARAM_SCRATCH, PARAM_COUNTERS) */
     struct ir_block_at *each; /* innermost `each` */
+    struct eval *eval;        /* what evaluation of expressions remembers (codegen/eval.h) */
     bool failed;
     int smem_reserve;         /* left free for exchange buffers when depths are chosen: what an earlier attempt needed */
 };
@@ -113,6 +114,9 @@ struct opd gen_tensor_pointer(struct gen *g, const struct ir_tensor *t); /* 64-b
 struct opd gen_stride(struct gen *g, const struct ir_tensor *t, int dim); /* 64-bit, elements; imm 1 for the inner one */
 struct opd gen_elect(struct gen *g);                          /* predicate: one lane of the converged warp (lane 0) */
 void gen_error(struct gen *g, struct span at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* A host expression from one over dimensions, constants and integer arguments; an error naming `what` otherwise. */
+struct hexpr gen_host_expr(struct gen *g, const struct ir_expr *e, struct span at, const char *what);
 
 /* ---- explain.c: what each role, pipe and tile became */
 /* Notes something that costs time and that the author did not write: a move between layouts or memories, a copy that the
@@ -130,6 +134,7 @@ struct opd gen_origin(struct gen *g, const struct ir_axis *x);   /* of plain and
 struct opd gen_limit(struct gen *g, const struct ir_axis *x);
 /* One operation of the expression language on scalars already in operands: shared by scalar.c and tile.c. */
 struct opd gen_op(struct gen *g, const struct ir_expr *e, const struct opd *args);
+void gen_plan_shared(struct gen *g);                              /* places the shared arrays, before pipes choose depths */
 enum reg_class gen_class(enum type t);  /* f16, bf16, 8-bit floats: B16; integers up to 32 bits, f32, tf32: B32; 64 bits: B64; bool: PRED */
 struct opd gen_cast(struct gen *g, enum type to, enum type from, struct opd x);
 /* Two at a time where the instruction set has pairs (lower element first); out[0..1]. */

@@ -126,6 +126,18 @@ void lir_emit(struct lir *l, const char *fmt, ...)
     if (fold_guard(&d, &text, &skip)) push(l, text, d.args.at + skip, d.args.n - skip);
 }
 
+void lir_emit_args(struct lir *l, const char *text, const struct opd *args, int n)
+{
+    struct draft d = { .l = l };
+    for (const char *s = text; *s; s++) {
+        int i = s[0] == '%' && s[1] >= '0' && s[1] <= '9' ? s[1] - '0' : -1;
+        if (i < 0) draft_text(&d, s, 1);
+        else assert(i < n), draft_opd(&d, args[i]), s++;
+    }
+    draft_text(&d, "", 1);
+    push(l, d.text.at, d.args.at, d.args.n);
+}
+
 int lir_label(struct lir *l)
 {
     return ++l->nlabels;

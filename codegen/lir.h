@@ -44,6 +44,8 @@ static inline bool opd_none(struct opd o) { return o.kind == OPD_NONE; }
  * e.g. lir_emit(l, "ld.shared.b32 %r, [%r+%d]", dst, addr, 16);  lir_emit(l, "@%r bra %l", p, loop);
  * A constant where the instruction needs a register must be moved first (lir_mov). */
 void lir_emit(struct lir *l, const char *fmt, ...);
+/* The same with the operands in an array: text holds %0 .. %9 where args[0] .. args[9] go. */
+void lir_emit_args(struct lir *l, const char *text, const struct opd *args, int n);
 int lir_label(struct lir *l);              /* a fresh label, not yet placed */
 void lir_place(struct lir *l, int label);
 void lir_comment(struct lir *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

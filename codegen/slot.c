@@ -1,0 +1,133 @@
+/* slot - reads of the slot held now, by ordinary loads from shared memory.
+ *
+ * Elements that lie next to each other in a row's 16-byte chunk share an address: a chunk is never split by a swizzle. */
+#include "codegen/eval.h"
+
+/* One coordinate of the field, relative to its window: base + k[r], or value[r]. */
+struct slot_dim {
+    bool linear;
+    struct opd base, *value;
+    int64_t divisor;
+    int *k;
+};
+struct slot_chunk {
+    int key[IR_RANK];
+    struct opd at;
+};
+struct slot_access {
+    const struct ir_field *field;
+    const struct gen_field *place;
+    const struct layout *lay;
+    int regs;
+    struct slot_dim dim[IR_RANK];
+    VEC(struct slot_chunk) chunks;
+};
+
+static int64_t gcd(int64_t a, int64_t b)
+{
+    a = a < 0 ? -a : a;
+    b = b < 0 ? -b : b;
+    return b ? gcd(b, a % b) : a;
+}
+
+/* Uniform part of an index less the window's origin. */
+static struct opd from_origin(struct gen *g, const struct linear *f, const struct ir_axis *x, int64_t *divisor)
+{
+    struct opd origin = gen_origin(g, x);
+    if (f->plain == x || (origin.kind == f->uniform.kind && origin.id == f->uniform.id && origin.imm == f->uniform.imm)) {
+        *divisor = 0;
+        return opd_imm(0);
+    }
+    int64_t align = x->of ? (x->of->align % x->div ? 1 : x->of->align / x->div) : x->align > 0 ? x->align : 1;
+    *divisor = gcd(f->divisor, origin.kind == OPD_IMM ? origin.imm : align);
+    return lir_sub(g->l, f->uniform, origin);
+}
+
+static void plan_dim(struct gen *g, struct slot_access *a, int i, const struct ir_expr *index)
+{
+    struct slot_dim *d = &a->dim[i];
+    const struct ir_axis *x = a->field->axes[i];
+    struct ir_axis *axes[IR_RANK];
+    struct linear f;
+    d->k = new_n(g->arena, int, a->regs);
+    d->linear = linear_of(g, index, &f);
+    if (d->linear) {
+        d->base = from_origin(g, &f, x, &d->divisor);
+        for (int j = 0; j < f.n; j++) {
+            int axis = eval_index(a->lay, f.axes[j]);
+            d->base = lir_mad(g->l, eval_lane_part(g, a->lay, axis), opd_imm(f.coef[j]), d->base);
+            d->divisor = gcd(d->divisor, f.coef[j] * eval_lane_divisor(a->lay, axis));
+            for (int r = 0; r < a->regs; r++) d->k[r] += f.coef[j] * layout_reg_offset(a->lay, r, axis);
+        }
+        return;
+    }
+    struct opd *v = gen_tile(g, index, a->lay), origin = gen_origin(g, x);
+    struct layout *mine = layout_project(g->arena, a->lay, axes, eval_axes(g, index, axes));
+    d->value = new_n(g->arena, struct opd, layout_regs(mine));
+    for (int r = 0; r < layout_regs(mine); r++) d->value[r] = lir_sub(g->l, v[r], origin);
+    for (int r = 0; r < a->regs; r++) d->k[r] = layout_project_reg(a->lay, mine, r);
+}
+
+/* Elements of a 16-byte chunk that the inner coordinate is known to begin at a multiple of. */
+static int chunk_of(const struct slot_access *a)
+{
+    const struct slot_dim *d = &a->dim[a->place->inner];
+    int n = 128 / a->place->elem_bits;
+    if (!d->linear) return 1;
+    while (n > 1 && d->divisor % n) n /= 2;
+    return n;
+}
+
+static struct opd chunk_address(struct gen *g, struct slot_access *a, int r, int chunk, int *offset)
+{
+    struct slot_chunk c = { .at = { 0 } };
+    struct opd rel[IR_RANK];
+    int inner = a->place->inner, within = a->dim[inner].linear ? (int)floor_mod(a->dim[inner].k[r], chunk) : 0;
+    *offset = within * a->place->elem_bits / 8;
+    for (int i = 0; i < a->field->naxes; i++) c.key[i] = a->dim[i].k[r] - (i == inner ? within : 0);
+    for (int i = 0; i < a->chunks.n; i++) {
+        bool same = true;
+        for (int k = 0; k < a->field->naxes; k++) same &= a->chunks.at[i].key[k] == c.key[k];
+        if (same) return a->chunks.at[i].at;
+    }
+    for (int i = 0; i < a->field->naxes; i++)
+        rel[i] = a->dim[i].linear ? lir_add(g->l, a->dim[i].base, opd_imm(c.key[i])) : a->dim[i].value[c.key[i]];
+    c.at = lir_in_reg(g->l, pipe_element(g, a->field, rel), RC_B32);
+    vec_push(g->arena, &a->chunks, c);
+    return c.at;
+}
+
+/* How many registers from r on follow each other within a chunk. */
+static int run_of(const struct slot_access *a, int r, int chunk)
+{
+    int inner = a->place->inner, n = chunk;
+    for (; n > 1; n /= 2) {
+        bool good = r + n <= a->regs && a->dim[inner].k[r] % n == 0;
+        for (int i = 1; i < n && good; i++)
+            for (int d = 0; d < a->field->naxes; d++) good &= a->dim[d].k[r + i] == a->dim[d].k[r] + (d == inner ? i : 0);
+        if (good) return n;
+    }
+    return 1;
+}
+
+struct opd *slot_read(struct gen *g, const struct ir_expr *e, const struct layout *lay)
+{
+    struct slot_access *a = new (g->arena, struct slot_access);
+    *a = (struct slot_access){ .field = e->field, .place = pipe_field(g, e->field), .lay = lay, .regs = layout_regs(lay) };
+    for (int i = 0; i < e->field->naxes; i++) plan_dim(g, a, i, e->args[i]);
+    int chunk = chunk_of(a);
+    struct opd *out = new_n(g->arena, struct opd, a->regs);
+    if (type_bits(e->field->type) < 8 && chunk < 2)
+        gen_error(g, e->span, "'%s' holds two elements a byte; they are read here from an odd coordinate", e->field->name);
+    for (int r = 0, n; r < a->regs; r += n) {
+        int offset;
+        struct opd at = chunk_address(g, a, r, chunk, &offset), two[2];
+        n = run_of(a, r, chunk);
+        if (n > 1 || type_bits(e->field->type) >= 8) access_words_load(g, "shared", e->field->type, n, opd_imm(1), at, offset, out + r);
+        else {
+            access_words_load(g, "shared", e->field->type, 2, opd_imm(1), at, offset, two);
+            out[r] = two[a->dim[a->place->inner].k[r] & 1];
+        }
+    }
+    return out;
+}
