@@ -162,14 +162,89 @@ struct block {
 
 #define V_MAX(a, b) (((a) & ((a) > (b))) | ((b) & ~((a) > (b))))
 #define V_ALL(x) ((v_int){0} + (x))
+#define INLINE static inline __attribute__((always_inline))
+
+/* Eight lanes of one row: the addend, the largest exponent, the exact sum. Vectors go by pointer: by value their passing
+ * would depend on what the compiler may assume of the machine. */
+struct lanes {
+    v_int c, c_sig, c_exp, largest;
+    v_double sum;
+};
+
+INLINE bool any(const v_int *mask)
+{
+    v_half h = (v_half)*mask;
+    return h[0] | h[1] | h[2] | h[3];
+}
+
+/* Significand and exponent of C, an f32 or in its low half an f16. */
+INLINE void split_addend(struct lanes *l, bool half)
+{
+    const int at = half ? 10 : 23, bias = half ? 15 : 127, ones = half ? 0x1F : 0xFF;
+    v_int field = (l->c >> at) & ones, frac = l->c & ((1 << at) - 1);
+    v_int sig = frac | ((field != 0) & (1 << at)), e = (field - (field == 0)) - bias, odd = field == ones;
+    e = ((sig != 0) & e) | ((sig == 0) & EXP_ZERO);
+    l->c_sig = sig;
+    l->c_exp = (~odd & e) | (odd & (((frac == 0) & EXP_INF) | ((frac != 0) & EXP_NAN)));
+}
+
+INLINE void find_largest(struct lanes *l, int floor, int k, const int32_t *ae, const v_int *be)
+{
+    v_int most = V_MAX(l->c_exp, V_ALL(floor));
+    for (int i = 0; i < k; i++) {
+        v_int e = be[i] + ae[i];
+        most = V_MAX(e, most);
+    }
+    l->largest = most;
+}
+
+/* The addend as an integer in units of 2^(largest - keep). A power of two is built in the exponent field of a float; when
+ * it would be too small to count, it is zero. */
+INLINE void cut_addend(struct lanes *l, int keep, bool half)
+{
+    v_int at = V_ALL(keep + 127 - (half ? 10 : 23)) - l->largest + l->c_exp;
+    at &= ~(at >> 31);
+    v_int sign = (half ? l->c << 16 : l->c) & INT32_MIN;
+    v_float mant = (v_float)((v_int)__builtin_convertvector(l->c_sig, v_float) | sign);
+    v_int term = __builtin_convertvector(mant * (v_float)(at << 23), v_int);
+    l->sum = __builtin_convertvector(term, v_double);
+}
+
+/* Adds the products, cut the same way. Sixteen of them and no more fit 32 bits. `frac`: fraction bits of a product. */
+INLINE void add_products(struct lanes *l, int keep, int frac, int k, const float *am, const int32_t *ae, const v_float *bm, const v_int *be)
+{
+    v_int unit = V_ALL(keep + 127 - frac) - l->largest;
+    for (int first = 0; first < k; first += 16) {
+        v_int sum = {0};
+        int end = first + 16 < k ? first + 16 : k;
+        for (int i = first; i < end; i++) {
+            v_int at = be[i] + ae[i] + unit;
+            at &= ~(at >> 31);
+            sum += __builtin_convertvector(bm[i] * am[i] * (v_float)(at << 23), v_int);
+        }
+        l->sum += __builtin_convertvector(sum, v_double);
+    }
+}
+
+/* The sum in its own unit, rounded. An f32 is a double cut short, unless it is subnormal: then one by one. */
+INLINE void round_lanes(struct lanes *l, const struct model *md, uint32_t *cd)
+{
+    v_long scale = (__builtin_convertvector(l->largest, v_long) + (1023 - md->keep)) << 52;
+    v_double v = l->sum * (v_double)scale;
+    v_int small = l->largest < -90;
+    if (md->finish == RN_F16 || any(&small)) {
+        for (int i = 0; i < 8; i++) cd[i] = finish_one(md->finish, v[i]);
+        return;
+    }
+    v_long kept = (v_long)v & -((int64_t)1 << (md->finish == RZ_F32 ? 29 : 39));
+    v_float f = __builtin_convertvector((v_double)kept, v_float);
+    memcpy(cd, &f, sizeof f);
+}
 
 WIDEST static void run_block(const struct block *p)
 {
     const struct model *md = p->model;
     const bool half = md->finish == RN_F16;
-    const int c_frac = half ? 10 : 23, c_bias = half ? 15 : 127, c_field = half ? 0x1F : 0xFF, c_sign = half ? 16 : 0;
-    const int k = p->k, unit = md->keep - p->frac + 127;
-    const v_long kept_bits = (v_long){0} + (md->finish == RZ_F32 ? -((int64_t)1 << 29) : -((int64_t)1 << 39));
     for (int nb = 0; nb < p->n / 8; nb++) {
         const v_float *bm = (const v_float *)p->b->mant + nb * p->stride + p->k0;
         const v_int *be = (const v_int *)p->b->exp + nb * p->stride + p->k0;
@@ -177,57 +252,18 @@ WIDEST static void run_block(const struct block *p)
             const float *am = p->a->mant + m * p->stride + p->k0;
             const int32_t *ae = p->a->exp + m * p->stride + p->k0;
             uint32_t *cd = p->cd + m * p->ld + nb * 8;
-            v_int c;
-            memcpy(&c, cd, sizeof c);
-            /* the addend */
-            v_int field = (c >> c_frac) & c_field, frac = c & ((1 << c_frac) - 1);
-            v_int sig = frac | ((field != 0) & (1 << c_frac));
-            v_int c_exp = (field - (field == 0)) - c_bias;
-            c_exp = ((sig != 0) & c_exp) | ((sig == 0) & EXP_ZERO);
-            v_int odd = field == c_field;
-            c_exp = (~odd & c_exp) | (odd & (((frac == 0) & EXP_INF) | ((frac != 0) & EXP_NAN)));
-            /* the largest exponent */
-            v_int E = V_MAX(c_exp, V_ALL(md->floor));
-            for (int i = 0; i < k; i++) {
-                v_int e = be[i] + ae[i];
-                E = V_MAX(e, E);
-            }
-            v_half out_of_range = (v_half)(E > EXP_SPECIAL - 1);
-            /* the terms, cut at 2^(E - keep), added exactly: sixteen fit 32 bits */
-            v_int low = V_ALL(unit) - E;
-            v_int at = low + p->frac - c_frac + c_exp;
-            at &= ~(at >> 31);
-            v_float c_mant = __builtin_convertvector(sig, v_float);
-            c_mant = (v_float)((v_int)c_mant | ((c << c_sign) & (v_int)V_ALL(INT32_MIN)));
-            v_int c_term = __builtin_convertvector(c_mant * (v_float)(at << 23), v_int);
-            v_double total = __builtin_convertvector(c_term, v_double);
-            for (int i0 = 0; i0 < k; i0 += 16) {
-                v_int sum = {0};
-                int i1 = i0 + 16 < k ? i0 + 16 : k;
-                for (int i = i0; i < i1; i++) {
-                    v_int x = be[i] + ae[i] + low;
-                    x &= ~(x >> 31);
-                    sum += __builtin_convertvector(bm[i] * am[i] * (v_float)(x << 23), v_int);
-                }
-                total += __builtin_convertvector(sum, v_double);
-            }
-            v_long scale = (__builtin_convertvector(E, v_long) + (1023 - md->keep)) << 52;
-            total *= (v_double)scale;
-            if (half) {
-                for (int i = 0; i < 8; i++) cd[i] = finish_f16(total[i]);
-            } else {
-                v_long t = (v_long)total & kept_bits;
-                v_float f = __builtin_convertvector((v_double)t, v_float);
-                memcpy(cd, &f, sizeof f);
-                v_int tiny = E < -90; /* only here can a result be subnormal */
-                v_half some = (v_half)tiny;
-                if (some[0] | some[1] | some[2] | some[3])
-                    for (int i = 0; i < 8; i++) cd[i] = finish_one(md->finish, total[i]);
-            }
-            if (out_of_range[0] | out_of_range[1] | out_of_range[2] | out_of_range[3])
-                for (int i = 0; i < 8; i++)
-                    if (E[i] >= EXP_SPECIAL)
-                        cd[i] = special(md, k, am, ae, (const float *)bm + i, (const int32_t *)be + i, c_exp[i], ((uint32_t)c[i] << c_sign) >> 31);
+            struct lanes l;
+            memcpy(&l.c, cd, sizeof l.c);
+            split_addend(&l, half);
+            find_largest(&l, md->floor, p->k, ae, be);
+            cut_addend(&l, md->keep, half);
+            add_products(&l, md->keep, p->frac, p->k, am, ae, bm, be);
+            round_lanes(&l, md, cd);
+            v_int infinite = l.largest >= EXP_SPECIAL;
+            if (!any(&infinite)) continue;
+            for (int i = 0; i < 8; i++)
+                if (infinite[i])
+                    cd[i] = special(md, p->k, am, ae, (const float *)bm + i, (const int32_t *)be + i, l.c_exp[i], l.c[i] >> (half ? 15 : 31) & 1);
         }
     }
 }
