@@ -113,13 +113,14 @@ void lower_given(struct lower *L, const struct node *n)
 {
     if (!lower_when(L, &n->list)) return;
     struct sym *s = lower_find(L, n->a->name);
-    if (!s || s->kind != SYM_tensor) {
-        diag_error(L->d, n->a->span, "'%s' is no tensor of this kernel", n->a->name);
+    bool scalar = s && s->kind == SYM_expr && s->expr->kind == E_arg;
+    if (!s || (s->kind != SYM_tensor && !scalar)) {
+        diag_error(L->d, n->a->span, "'%s' is no argument of this kernel", n->a->name);
         return;
     }
     const struct node *roots[] = {n->a, n->b};
     struct spec_state keep = enter(L, roots, COUNT(roots));
-    struct ir_given g = {.tensor = s->tensor, .span = n->span};
+    struct ir_given g = {.tensor = scalar ? s->expr->tensor : s->tensor, .span = n->span};
     bool set = n->b->kind == N_call && (!strcmp(n->b->name, "distinct") || !strcmp(n->b->name, "sorted"));
     bool ok = n->flag ? given_run(L, n, &g) : set ? given_set(L, n, &g) : given_value(L, n, &g);
     if (ok) vec_push(L->a, &L->fn->givens, g);
