@@ -175,6 +175,26 @@ static void broken(const char *path, const char *text, size_t n)
     free(copy);
 }
 
+/* Each block marked dgk in a page is a whole file without messages. */
+static void page(const char *path)
+{
+    char *text, name[512];
+    int n = 0;
+    if (!read_file(path, &text, NULL)) {
+        claim(false, "cannot be read", path, NULL);
+        return;
+    }
+    for (char *at = text; (at = strstr(at, "```dgk\n")) != NULL; n++) {
+        char *end = strstr(at += strlen("```dgk\n"), "```");
+        if (!end) break;
+        snprintf(name, sizeof name, "%s, example %d", path, n + 1);
+        right_source(name, at, (size_t)(end - at));
+        at = end + 3;
+    }
+    claim(n > 0, "has no examples", path, NULL);
+    free(text);
+}
+
 static int in_folder(const char *folder, void (*f)(const char *path, const char *text, size_t n))
 {
     struct dirent **list;
@@ -256,6 +276,7 @@ int main(void)
                                            "dsl/check_stmt.c", "dsl/check_role.c", "dsl/check_kernel.c" };
     for (int i = 0; i < COUNT(sources); i++) every_message_in(sources[i]);
     claim(in_folder("kernels_dsl", right_source) > 10, "has no kernels", "kernels_dsl", NULL);
+    page("docs/language.md");
     in_folder("kernels_dsl", broken);
     in_folder("tests/dsl", broken);
     printf("%d passed, %d failed\n", passed, failed);
