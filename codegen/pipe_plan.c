@@ -295,7 +295,7 @@ static int field_map(struct gen *g, const struct gen_field *f, const struct ir_e
     return g->image->maps.n - 1;
 }
 
-static void need_alignment(struct gen *g, const struct ir_tensor *t)
+void pipe_need_alignment(struct gen *g, const struct ir_tensor *t)
 {
     struct image_arg *arg = &g->image->args.at[t->id];
     int elems = 128 / type_bits(t->type);
@@ -325,7 +325,7 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
         if (u->fill->expr->kind == E_read) gen_cost(g, u->fill->span, "'%s' is copied through registers: not whole 16-byte rows of a box of the tensor", f->ir->name);
         return;
     }
-    need_alignment(g, u->fill->expr->tensor);
+    pipe_need_alignment(g, u->fill->expr->tensor);
     if (plan->kind == FILL_TMA) f->share = sharers(g, f, u->fill->expr, plan->walks);
     if (plan->kind == FILL_TMA) f->map = field_map(g, f, u->fill->expr, plan->walks, f->map_order);
 }
