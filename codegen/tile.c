@@ -18,9 +18,9 @@ static struct tile_var *tile_var(struct gen *g, struct ir_var *v)
 }
 
 /* An accumulator that the instruction family keeps. */
-static bool in_family(const struct gen *g, const struct ir_var *v)
+static bool in_family(struct gen *g, struct ir_var *v)
 {
-    return v->accum && g->family && g->role->has_mma;
+    return v->accum && g->family && g->role->has_mma && g->family->layout(g, v); /* NULL: no mma sums into it */
 }
 
 static bool covers(const struct layout *lay, struct ir_axis *const *axes, int n)
