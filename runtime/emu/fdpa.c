@@ -292,27 +292,24 @@ static int64_t cut(int64_t value, int shift)
     return shift < -62 ? 0 : value < 0 ? -(-value >> -shift) : value >> -shift;
 }
 
-/* group_sum[g], group_used[g]: of one output; sums in quarters, since e2m1 counts halves. */
-static uint32_t finish_groups(const struct model *md, const struct num_mma *j, int m, int n, const int *sum, const bool *used, uint32_t c)
+/* One output from its groups' sums, which count quarters since e2m1 counts halves. x, y: the groups' scales of A and B. */
+static uint32_t finish_groups(const struct model *md, int groups, const struct scale *x, const struct scale *y, const int32_t (*sum)[8],
+                              const int32_t (*used)[8], int lane, uint32_t c)
 {
-    int groups = j->k / GROUP, per_row = j->k / j->block, E = md->floor, exps[NUM_MAX_K / GROUP];
-    int64_t sig[NUM_MAX_K / GROUP];
-    int c_field = (int)(c >> 23 & 0xFF), c_sig = (int)(c & 0x7FFFFF) | (c_field ? 1 << 23 : 0), c_exp = (c_field ? c_field : 1) - 127;
+    int E = md->floor, exps[NUM_MAX_K / GROUP], c_field = (int)(c >> 23 & 0xFF);
+    int c_sig = (int)(c & 0x7FFFFF) | (c_field ? 1 << 23 : 0), c_exp = (c_field ? c_field : 1) - 127;
     bool nan = c_field == 0xFF && c & 0x7FFFFF;
     for (int g = 0; g < groups; g++) {
-        struct scale x = decode_scale(j->scale_type, j->scale_a[m * per_row + g * GROUP / j->block]);
-        struct scale y = decode_scale(j->scale_type, j->scale_b[n * per_row + g * GROUP / j->block]);
-        nan |= x.nan || y.nan;
-        sig[g] = (int64_t)sum[g] * x.sig * y.sig;
-        exps[g] = used[g] && x.sig && y.sig ? x.exp + y.exp : EXP_ZERO;
+        nan |= x[g].nan || y[g].nan;
+        exps[g] = used[g][lane] && x[g].sig && y[g].sig ? x[g].exp + y[g].exp : EXP_ZERO;
         if (exps[g] > E) E = exps[g];
     }
     if (nan) return 0x7FFFFFFF;
     if (c_field == 0xFF) return c;
     if (c_sig && c_exp > E) E = c_exp;
     int64_t total = c_sig ? cut(c >> 31 ? -c_sig : c_sig, md->keep - 23 + c_exp - E) : 0;
-    for (int g = 0; g < groups; g++) total += cut(sig[g], md->keep - 8 + exps[g] - E);
-    return finish_one(md->finish, ldexp((double)total, E - md->keep));
+    for (int g = 0; g < groups; g++) total += cut((int64_t)sum[g][lane] * x[g].sig * y[g].sig, md->keep - 8 + exps[g] - E);
+    return finish_one(md->finish, (double)total * num_double((uint64_t)(E - md->keep + 1023) << 52));
 }
 
 /* Whole halves: e2m1 decodes to integers with exponents 0..2. */
@@ -321,21 +318,46 @@ static void to_halves(const struct operand *o, int n)
     for (int i = 0; i < n; i++) o->mant[i] = o->mant[i] == 0 ? 0 : ldexpf(o->mant[i], o->exp[i]);
 }
 
+/* Sums of the groups of one row and eight columns, and whether any product in them is not zero. */
+WIDEST static void sum_groups(int groups, const float *a, const float *b, int32_t (*sum)[8], int32_t (*used)[8])
+{
+    for (int g = 0; g < groups; g++) {
+        v_float s = {0}, magnitude = {0};
+        for (int k = g * GROUP; k < (g + 1) * GROUP; k++) {
+            v_float product = ((const v_float *)b)[k] * a[k];
+            s += product;
+            magnitude += product * product;
+        }
+        v_int whole = __builtin_convertvector(s, v_int), some = magnitude != 0;
+        memcpy(sum[g], &whole, sizeof whole);
+        memcpy(used[g], &some, sizeof some);
+    }
+}
+
+/* The scale of every group of every row, [row][group]. */
+static void group_scales(const struct num_mma *j, const uint8_t *bytes, int rows, struct scale *out)
+{
+    int groups = j->k / GROUP, per_scale = j->block / GROUP;
+    for (int r = 0; r < rows; r++)
+        for (int g = 0; g < groups; g++) out[r * groups + g] = decode_scale(j->scale_type, bytes[r * (j->k / j->block) + g / per_scale]);
+}
+
 static void run_groups(const struct model *md, const struct num_mma *j, const struct operand *a, const struct operand *b)
 {
+    enum { MOST = NUM_MAX_K / GROUP };
+    struct scale x[NUM_MAX_M * MOST], y[NUM_MAX_N * MOST];
+    int groups = j->k / GROUP;
     to_halves(a, j->m * j->k);
     to_halves(b, j->n * j->k);
-    for (int m = 0; m < j->m; m++)
-        for (int n = 0; n < j->n; n++) {
-            int sum[NUM_MAX_K / GROUP] = {0};
-            bool used[NUM_MAX_K / GROUP] = {false};
-            for (int k = 0; k < j->k; k++) {
-                int product = (int)(a->mant[m * j->k + k] * b->mant[(n / 8 * j->k + k) * 8 + n % 8]);
-                sum[k / GROUP] += product;
-                used[k / GROUP] |= product != 0;
-            }
+    group_scales(j, j->scale_a, j->m, x);
+    group_scales(j, j->scale_b, j->n, y);
+    for (int n = 0; n < j->n; n += 8)
+        for (int m = 0; m < j->m; m++) {
+            _Alignas(32) int32_t sum[MOST][8], used[MOST][8];
+            sum_groups(groups, a->mant + m * j->k, b->mant + n * j->k, sum, used);
             uint32_t *cd = j->cd + m * j->ld + n;
-            *cd = finish_groups(md, j, m, n, sum, used, *cd);
+            for (int l = 0; l < 8; l++)
+                cd[l] = finish_groups(md, groups, x + m * groups, y + (n + l) * groups, (const int32_t(*)[8])sum, (const int32_t(*)[8])used, l, cd[l]);
         }
 }
 
