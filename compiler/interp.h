@@ -33,6 +33,7 @@ struct interp_env {
     const struct interp_part *parts;  /* inside combine */
     int n_parts;
     bool wide;                        /* f32 is not rounded: specs */
+    int quiet;                        /* > 0: reads outside of shared arrays are no error: their side may not be chosen */
     bool contracts;                   /* sums of products need not build the products: specs */
     struct pool *scratch;
     double (*rand)(void *state, double lo, double hi); /* the built-in of givens; NULL elsewhere */

@@ -306,6 +306,10 @@ EVAL(element)
     for (int64_t i = 0; i < r.n; i++) {
         indices(&x, &r, i, index);
         int64_t at = place_in(index, s->shape, stride, s->rank);
+        if (at < 0 && v->quiet) {
+            r.at[i] = tile_poison(r.type);
+            continue;
+        }
         if (at < 0) {
             interp_fail(v, e->span, "'%s' is read at %lld, outside of it", e->shared->name, (long long)index[0]);
             return poison_scalar(v, e->type);
@@ -320,6 +324,18 @@ static struct tile eval_map(struct interp_env *v, const struct ir_expr *e)
     struct tile args[3];
     for (int i = 0; i < e->nargs && i < 3; i++) args[i] = interp_eval(v, e->args[i]);
     return tile_map(v->scratch, e->kind, e->type, args, e->nargs, v->wide);
+}
+
+/* Only the chosen side's reads count. */
+EVAL(select)
+{
+    struct tile args[3] = { interp_eval(v, e->args[0]) };
+    if (args[0].n == 1 && !args[0].naxes) return interp_eval(v, e->args[args[0].at[0].i ? 1 : 2]);
+    v->quiet++;
+    args[1] = interp_eval(v, e->args[1]);
+    args[2] = interp_eval(v, e->args[2]);
+    v->quiet--;
+    return tile_map(v->scratch, E_select, e->type, args, 3, v->wide);
 }
 
 EVAL(call)
@@ -552,7 +568,7 @@ static eval_fn *const evals[] = {
     [E_const] = eval_const, [E_dim] = eval_dim, [E_arg] = eval_arg, [E_unit] = eval_unit, [E_units] = eval_units,
     [E_rank] = eval_rank, [E_thread] = eval_thread, [E_coord] = eval_coord, [E_origin] = eval_origin,
     [E_limit] = eval_limit, [E_get] = eval_get, [E_read] = eval_read, [E_slot] = eval_slot, [E_element] = eval_element,
-    [E_call] = eval_call, [E_reduce] = eval_reduce, [E_parts] = eval_parts, [E_COUNT] = NULL,
+    [E_select] = eval_select, [E_call] = eval_call, [E_reduce] = eval_reduce, [E_parts] = eval_parts, [E_COUNT] = NULL,
 };
 
 struct tile interp_eval(struct interp_env *v, const struct ir_expr *e)

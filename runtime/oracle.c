@@ -12,7 +12,7 @@
 #include <time.h>
 
 #define MOST_BINDINGS 64
-#define EMULATED_BUDGET 12000  /* elements and steps of one case, see oracle_dims */
+#define EMULATED_BUDGET 60000  /* elements and steps of one case, see oracle_dims */
 #define DEVICE_BUDGET 400000
 #define UNITS 3                /* of a persistent kernel in the interpreter: few, so that each does many tasks */
 
@@ -269,10 +269,14 @@ static struct ir_fn *find_kernel(void *state, const char *name)
 static void judge_untouched(struct group *g, const struct oracle_case *c, const struct interp_tensor *after, uint8_t *const *covered, const char *by)
 {
     for (int i = 0; i < g->fn->tensors.n; i++) {
-        int64_t first, n;
-        if (!covered[i] || !(n = oracle_untouched(&c->before[i], &after[i], covered[i], &first))) continue;
-        say_failed(g, c, by, arena_printf(&g->t->arena, "%s: %lld elements that no spec speaks of are written, the first at offset %lld",
-                                          g->fn->tensors.at[i]->name, (long long)n, (long long)first));
+        int64_t first[IR_RANK], n;
+        struct buf text = { 0 };
+        if (!covered[i] || !(n = oracle_untouched(&c->before[i], &after[i], covered[i], first))) continue;
+        buf_printf(&text, "%s: %lld elements are written that no spec speaks of, the first [", g->fn->tensors.at[i]->name, (long long)n);
+        for (int d = 0; d < after[i].rank; d++) buf_printf(&text, "%s%lld", d ? ", " : "", (long long)first[d]);
+        buf_printf(&text, "]");
+        say_failed(g, c, by, text.at);
+        buf_free(&text);
     }
 }
 

@@ -12,7 +12,6 @@ struct oracle_verdict {
     bool ok;
     int64_t compared;      /* elements under `where`, and those with an else value */
     int64_t wrong;         /* exact: other bits. Else: NaN or infinity where there should be none, and the reverse */
-    int64_t touched;       /* written though neither `where` nor else says so */
     double distance;       /* 1 - 2<x,y>/(<x,x>+<y,y>) over the finite elements */
     double tol;
     int64_t worst[IR_RANK]; /* indices of the element that is farthest off */
@@ -28,7 +27,7 @@ struct oracle_verdict oracle_check_spec(const struct ir_fn *fn, int n, const str
                                         const struct interp_tensor *after, const int64_t *dims, uint8_t *const *covered);
 /* One line: what was compared, how far off, which element is worst. */
 void oracle_print_verdict(const struct oracle_verdict *v, struct buf *out);
-/* Elements of output `id` that no spec speaks of and that changed all the same; -1 in *first when there is none. */
+/* How many elements of an output no spec speaks of, or wants left alone, and changed all the same; indices of the first. */
 int64_t oracle_untouched(const struct interp_tensor *before, const struct interp_tensor *after, const uint8_t *covered, int64_t *first);
 /* Elements from the first to past the last one. */
 int64_t oracle_span(const struct interp_tensor *t);

@@ -396,6 +396,8 @@ static bool needs_exact(const struct ir_fn *fn)
 
 bool oracle_arguments(struct arena *a, const struct ir_fn *fn, struct oracle_case *c, oracle_find_kernel *find, void *state, char **error)
 {
+    struct oracle_case copy = *c, *out = c; /* the caller's keeps its seed, to name the case */
+    c = &copy;
     *error = NULL;
     if (needs_exact(fn)) c->data = ORACLE_EXACT;
     c->before = new_n(a, struct interp_tensor, fn->tensors.n + 1);
@@ -412,5 +414,7 @@ bool oracle_arguments(struct arena *a, const struct ir_fn *fn, struct oracle_cas
         else if (g->kind == GIVEN_run) given_run(fn, c, g, find, state, error);
         else given_list(fn, c, g, error);
     }
+    out->before = c->before;
+    out->data = c->data;
     return !*error;
 }

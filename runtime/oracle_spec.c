@@ -122,7 +122,8 @@ static int64_t place(const struct interp_tensor *t, const int64_t *index)
     return at;
 }
 
-/* One element of the left side: wanted under `where` or else, or left alone. */
+/* One element of the left side: wanted under `where` or else. (Others may be another index' elements: see
+ * oracle_untouched.) */
 static void check_element(struct checker *c, const struct tile *value, const struct tile *where, const struct tile *other,
                           const struct tile *index, const struct tile *sum, int64_t i)
 {
@@ -139,11 +140,6 @@ static void check_element(struct checker *c, const struct tile *value, const str
     if (c->covered && (wanted || c->spec->other || c->spec->other_any)) c->covered[at] = 1;
     if (wanted) compare(c, t->type, interp_load(t, at), value->at[i], at_index);
     else if (c->spec->other) compare(c, t->type, interp_load(t, at), other->at[i], at_index);
-    else if (!c->spec->other_any && raw(t, at) != raw(&c->before[c->read->tensor->id], at)) {
-        union cell got = interp_load(t, at);
-        c->v.touched++;
-        remember_worst(c, at_index, type_is_float(t->type) ? got.f : (double)got.i, (double)NAN, (double)INFINITY);
-    }
 }
 
 static void check_part(struct checker *c)
@@ -237,7 +233,7 @@ static void conclude(struct checker *c)
     char *error = c->env.error ? c->env.error : c->left_env.error;
     if (error) v->error = strdup(error);
     v->distance = c->xx + c->yy > 0 ? c->xy / (c->xx + c->yy) : 0; /* equals 1 - 2<x,y>/(<x,x>+<y,y>), without cancelling */
-    v->ok = !v->error && !v->wrong && !v->touched && v->distance <= v->tol && !worst_is_far(c);
+    v->ok = !v->error && !v->wrong && v->distance <= v->tol && !worst_is_far(c);
     if (v->rank < 0) v->rank = 0;
 }
 
@@ -256,6 +252,7 @@ struct oracle_verdict oracle_check_spec(const struct ir_fn *fn, int n, const str
     find_loops(&c.left_env, fn);
     for (int i = 0; i < c.read->nargs; i++) find_axes(&c, c.read->args[i]);
     find_axes(&c, c.spec->value);
+    if (c.spec->where) find_axes(&c, c.spec->where);
     if (c.spec->left->kind == E_reduce) { /* the summed axis is none of the left side's */
         int k = 0;
         for (int i = 0; i < c.naxes; i++)
@@ -279,22 +276,29 @@ void oracle_print_verdict(const struct oracle_verdict *v, struct buf *out)
     }
     buf_printf(out, "%s: %lld elements", v->tensor, (long long)v->compared);
     if (v->wrong) buf_printf(out, ", %lld wrong", (long long)v->wrong);
-    if (v->touched) buf_printf(out, ", %lld written that should not be", (long long)v->touched);
     if (v->tol > 0) buf_printf(out, ", distance %.3g of %.3g", v->distance, v->tol);
     if (v->ok || !v->rank) return;
     buf_printf(out, "; worst %s[", v->tensor);
     for (int i = 0; i < v->rank; i++) buf_printf(out, "%s%lld", i ? ", " : "", (long long)v->worst[i]);
-    if (v->touched) buf_printf(out, "] became %.9g", v->got);
-    else buf_printf(out, "] is %.9g, wanted %.9g", v->got, v->wanted);
+    buf_printf(out, "] is %.9g, wanted %.9g", v->got, v->wanted);
 }
 
 int64_t oracle_untouched(const struct interp_tensor *before, const struct interp_tensor *after, const uint8_t *covered, int64_t *first)
 {
-    int64_t n = oracle_span(after), changed = 0;
-    *first = -1;
+    int64_t n = oracle_span(after), changed = 0, at = 0;
     for (int64_t i = 0; i < n; i++) {
         if ((covered && covered[i]) || raw(before, i) == raw(after, i)) continue;
-        if (!changed++) *first = i;
+        if (!changed++) at = i;
+    }
+    /* Largest stride first gives the indices; a place in the gap between rows has none, and ends up past a row's end. */
+    uint64_t done = 0;
+    for (int k = 0; changed && k < after->rank; k++) {
+        int d = -1;
+        for (int i = 0; i < after->rank; i++)
+            if (!(done >> i & 1) && (d < 0 || after->stride[i] > after->stride[d] || (after->stride[i] == after->stride[d] && after->shape[i] > after->shape[d]))) d = i;
+        done |= 1ull << d;
+        first[d] = at / after->stride[d];
+        at %= after->stride[d];
     }
     return changed;
 }
