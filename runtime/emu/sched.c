@@ -230,7 +230,7 @@ static bool run_warp(struct emu_warp *w, int budget)
             merge(w);
         enum emu_next r = step(w, code);
         k->stats.warp_steps++;
-        if (r == EMU_NEXT || (r == EMU_JUMP && w->nfrag == 1)) {
+        if (r == EMU_NEXT || (r == EMU_JUMP && w->nfrag == 1 && w->cur == 0)) {
             ran = true;
             continue;
         }
