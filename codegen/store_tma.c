@@ -2,7 +2,8 @@
  *
  * Fragments scatter a tile: a warp's store of one register touches eight rows by 16 bytes. Here each warp puts its own
  * part of the tile into a small swizzled buffer, panel by panel, and one lane sends each panel off as a box; hardware
- * drops what hangs over the tensor's edge. Two buffers a warp take turns, so that packing goes on while a panel is read.
+ * drops what hangs over the tensor's edge. Where memory allows, two buffers a warp take turns, so that packing goes on
+ * while a panel is read.
  *   D[i, j] = e   →   for each panel: wait for the buffer; st.shared; fence.proxy.async; cp.async.bulk.tensor; commit
  *   D[i, j] += e  →   the same with cp.reduce.async.bulk.tensor .add: one addition for each element, as written.
  * Needs: plain coordinates, axes whose tiles end where the tensor does, whole 16 bytes in rows. */
@@ -11,7 +12,7 @@
 
 #include <string.h>
 
-enum { PANEL_BYTES = 128, BUFFERS = 2 };
+enum { PANEL_BYTES = 128, BUFFER_ROWS = 16, SHARE = 6 }; /* the buffers may take a sixth of shared memory */
 
 /* The part of a tile that one warp holds without gaps: on each axis a run of coordinates from 0, made of register and
  * lane digits; register digits with larger strides repeat it. */
@@ -21,15 +22,18 @@ struct box {
     int dim_axis[5];       /* by dimension of the map: axis of the layout, -1: none */
     int inner;             /* axis that runs along the tensor's contiguous dimension */
     int panel, rows;       /* elements along inner in a panel; rows of it */
+    int buffers, bytes;    /* of each warp; bytes of one */
 };
 
-static int axis_run(const struct layout *lay, int a)
+/* Register digits that would make the run longer than `enough` are left to repeat it. */
+static int axis_run(const struct layout *lay, int a, int enough)
 {
     int run = 1;
     for (bool more = true; more;) {
         more = false;
         for (int i = 0; i < lay->n; i++)
-            if (lay->digit[i].place != LAY_WARP && lay->digit[i].axis == a && lay->digit[i].stride == run && lay->digit[i].extent > 1)
+            if (lay->digit[i].place != LAY_WARP && lay->digit[i].axis == a && lay->digit[i].stride == run && lay->digit[i].extent > 1 &&
+                (lay->digit[i].place == LAY_LANE || run * lay->digit[i].extent <= enough))
                 run *= lay->digit[i].extent, more = true;
     }
     return run;
@@ -72,7 +76,7 @@ static bool plan_box(struct gen *g, const struct ir_stmt *s, const struct layout
     if (seen != (1 << lay->naxes) - 1) return false;
     b->rows = 1;
     for (int a = 0; a < lay->naxes; a++) {
-        b->run[a] = axis_run(lay, a);
+        b->run[a] = axis_run(lay, a, a == b->inner ? 256 : BUFFER_ROWS);
         if (a != b->inner) b->rows *= b->run[a];
         if (b->run[a] > 256) return false;
     }
@@ -82,7 +86,9 @@ static bool plan_box(struct gen *g, const struct ir_stmt *s, const struct layout
     if (row_bytes != 32 && row_bytes != 64 && row_bytes != 128) return false;
     const struct ir_axis *x = lay->axes[b->inner];
     if (x->align * bits % 128 || ir_divisor(g->fn, t->dim[t->inner]) * bits % 128) return false;
-    return b->rows >= 8 && runs_hold_lanes(b);
+    b->bytes = b->rows * row_bytes;
+    b->buffers = 2 * b->bytes * g->role->warps * SHARE <= g->target->smem_bytes ? 2 : 1;
+    return b->bytes % 1024 == 0 && b->bytes * g->role->warps * SHARE <= g->target->smem_bytes && runs_hold_lanes(b);
 }
 
 static int store_map(struct gen *g, const struct ir_stmt *s, struct box *b)
@@ -148,7 +154,7 @@ static struct opd panel_address(struct sender *sd, int buffer, int row, int col)
     struct opd line = lir_add(l, lir_mul(l, r, opd_imm(span)), c);
     struct opd bits = lir_and(l, lir_shr_u(l, line, 7), opd_imm(span / 16 - 1));
     line = lir_xor(l, line, lir_shl(l, bits, 4));
-    return lir_add(l, lir_add(l, sd->buffers, line), opd_imm(buffer * sd->b->rows * span));
+    return lir_add(l, lir_add(l, sd->buffers, line), opd_imm(buffer * sd->b->bytes));
 }
 
 /* How many registers from r on lie side by side in the panel and fit one store of at most 16 bytes. */
@@ -170,10 +176,9 @@ static void send(struct sender *sd, const int *base, int panel)
 {
     struct gen *g = sd->g;
     struct lir *l = g->l;
-    const struct ir_tensor *t = sd->s->tensor;
     const struct image_map *m = &g->image->maps.at[sd->map];
     struct opd coord[5], map = lir_reg(l, RC_B64);
-    int bytes = sd->b->rows * sd->b->panel * type_bits(t->type) / 8, skip = lir_label(l);
+    int skip = lir_label(l);
     for (int i = 0; i < m->rank; i++) {
         int a = sd->b->dim_axis[i];
         if (a < 0) coord[i] = gen_scalar(g, sd->s->index.at[-1 - a]);
@@ -187,17 +192,17 @@ static void send(struct sender *sd, const int *base, int panel)
     lir_emit(l, "cvta.param.u64 %r, %r", map, map);
     const char *op = sd->s->mode == MODE_add ? "cp.reduce.async.bulk.tensor" : "cp.async.bulk.tensor", *add = sd->s->mode == MODE_add ? ".add" : "";
     lir_emit(l, "%s.%dd.global.shared::cta%s.tile.bulk_group [%r, %R], [%r]", op, m->rank, add, map, coord, m->rank,
-             lir_in_reg(l, lir_add(l, sd->buffers, opd_imm(sd->next * bytes)), RC_B32));
+             lir_in_reg(l, lir_add(l, sd->buffers, opd_imm(sd->next * sd->b->bytes)), RC_B32));
     lir_emit(l, "cp.async.bulk.commit_group");
     lir_place(l, skip);
-    sd->next = (sd->next + 1) % BUFFERS;
+    sd->next = (sd->next + 1) % sd->b->buffers;
 }
 
 /* The buffer about to be written must have been read by the store before last. */
 static void wait_buffer(struct sender *sd, bool first)
 {
     struct lir *l = sd->g->l;
-    lir_emit(l, "@%r cp.async.bulk.wait_group.read %d", gen_elect(sd->g), first ? 0 : BUFFERS - 1);
+    lir_emit(l, "@%r cp.async.bulk.wait_group.read %d", gen_elect(sd->g), first ? 0 : sd->b->buffers - 1);
     lir_emit(l, "bar.warp.sync 0xffffffff");
 }
 
@@ -243,9 +248,8 @@ bool store_by_tma(struct gen *g, struct ir_stmt *s, const struct layout *lay)
     struct box b;
     if (!plan_box(g, s, lay, &b)) return false;
     struct lir *l = g->l;
-    int bits = type_bits(s->tensor->type), each = BUFFERS * ((b.rows * b.panel * bits / 8 + 1023) / 1024 * 1024);
+    int each = b.buffers * b.bytes;
     struct sender sd = { .g = g, .s = s, .b = &b };
-    if (each != BUFFERS * b.rows * b.panel * bits / 8) return false;
     sd.map = store_map(g, s, &b);
     sd.buffers = lir_add(l, lir_add(l, g->smem, opd_imm(stage_buffers(g, each))), lir_mul(l, g->role->warp, opd_imm(each)));
     sd.row = opd_imm(0);
