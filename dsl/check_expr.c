@@ -5,7 +5,7 @@
 
 enum { DEEPEST = 500 };
 
-enum builtin_where { ANY = 1, AXIS = 2, TASK = 4, GIVEN = 8, CHECK = 16 };
+enum builtin_where { ANY, AXIS, TASK, GIVEN };
 enum builtin_type { NONE, JOIN, F32, I32, BOOL, BITS };
 static const struct builtin {
     const char *name;
@@ -538,8 +538,7 @@ static bool count_args(struct check *c, struct node *n, int least, int most)
     int got = n->list.n;
     if (got >= least && (most < 0 || got <= most)) return true;
     if (least == most) diag_error(c->diag, n->span, "'%s' takes %d argument%s, %d given", n->name, least, least == 1 ? "" : "s", got);
-    else if (most < 0) diag_error(c->diag, n->span, "'%s' takes at least %d arguments, %d given", n->name, least, got);
-    else diag_error(c->diag, n->span, "'%s' takes %d to %d arguments, %d given", n->name, least, most, got);
+    else diag_error(c->diag, n->span, "'%s' takes at least %d arguments, %d given", n->name, least, got);
     return false;
 }
 
@@ -564,7 +563,7 @@ static struct info axis_call(struct check *c, struct node *n)
     return out;
 }
 
-/* Tests speak of whole tensors: total(LEN). */
+/* A tensor by its name, where an iter or a test takes one whole. */
 static struct info tensor_arg(struct check *c, struct node *x)
 {
     struct sym *s = x->kind == N_name ? check_find(c, x->name) : NULL;
@@ -575,10 +574,8 @@ static struct info tensor_arg(struct check *c, struct node *x)
 
 static struct info builtin_call(struct check *c, struct node *n, const struct builtin *b)
 {
-    static const char *const only[] = { [TASK] = "an iter", [GIVEN] = "given", [CHECK] = "spec check", [GIVEN | CHECK] = "given and spec check" };
-    int here = c->place == IN_ITER ? TASK : c->place == IN_GIVEN ? GIVEN : c->place == IN_CHECK ? CHECK : 0;
-    bool allowed = b->where & (ANY | AXIS) || b->where & here;
-    if (!allowed) diag_error(c->diag, n->span, "'%s' is called in %s only", n->name, only[b->where]);
+    bool allowed = b->where == ANY || b->where == AXIS || c->place == (b->where == TASK ? IN_ITER : IN_GIVEN);
+    if (!allowed) diag_error(c->diag, n->span, "'%s' is called in %s only", n->name, b->where == TASK ? "an iter" : "given");
     if (!count_args(c, n, b->least, b->most)) {
         for (int i = 0; i < n->list.n; i++) tensor_arg(c, n->list.at[i]);
         return bad_info();
@@ -586,7 +583,7 @@ static struct info builtin_call(struct check *c, struct node *n, const struct bu
     if (b->where == AXIS) return axis_call(c, n);
     struct info out = { .bad = !allowed };
     for (int i = 0; i < n->list.n; i++) {
-        struct info x = here == GIVEN || here == CHECK || !allowed ? tensor_arg(c, n->list.at[i]) : check_expr(c, n->list.at[i]);
+        struct info x = !allowed ? tensor_arg(c, n->list.at[i]) : check_expr(c, n->list.at[i]);
         merge(c, &out, &x);
         struct node two = { .span = n->span, .a = n->list.at[0], .b = n->list.at[i] };
         if (b->type == JOIN && !out.bad) out.ty = i ? join(c, &two, out.ty, x.ty, &out.bad) : x.ty;

@@ -11,6 +11,8 @@
 
 #include "compiler/target.h"
 #include "dsl/dsl.h"
+#include "dsl/front.h"
+#include "dsl/parse.h"
 
 static int passed, failed;
 
@@ -265,6 +267,39 @@ static void every_message_in(const char *path)
     free(text);
 }
 
+/* Editors and the reference list the words of the language: the same words. */
+static bool has_word(const char *text, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *at = text; (at = strstr(at, word)) != NULL; at++) {
+        bool starts = at == text || !strchr("abcdefghijklmnopqrstuvwxyz_0123456789", at[-1]);
+        if (starts && (!at[n] || !strchr("abcdefghijklmnopqrstuvwxyz_0123456789", at[n]))) return true;
+    }
+    return false;
+}
+
+static void words_listed_in(const char *path)
+{
+    static const char *const builtins[] = {
+#define BUILTIN(name, least, most, where, type, meaning) #name,
+#include "dsl/builtins.def"
+    };
+    char *text;
+    if (!read_file(path, &text, NULL)) {
+        claim(false, "cannot be read", path, NULL);
+        return;
+    }
+    bool all = true;
+    for (int t = KERNEL; t <= PRINT; t++)
+        if (!has_word(text, front_token_name(t))) all = false, printf("%s lacks '%s'\n", path, front_token_name(t));
+    for (int t = TY_none + 1; t < TY_COUNT; t++)
+        if (!has_word(text, type_name((enum type)t))) all = false, printf("%s lacks '%s'\n", path, type_name((enum type)t));
+    for (int i = 0; i < COUNT(builtins); i++)
+        if (!has_word(text, builtins[i])) all = false, printf("%s lacks '%s'\n", path, builtins[i]);
+    claim(all, "does not list every word", path, NULL);
+    free(text);
+}
+
 int main(void)
 {
     claim(target_find("sm_90a") != NULL, "is no target", "sm_90a", NULL); /* and links the table that `on` is checked by */
@@ -277,6 +312,9 @@ int main(void)
     for (int i = 0; i < COUNT(sources); i++) every_message_in(sources[i]);
     claim(in_folder("kernels_dsl", right_source) > 10, "has no kernels", "kernels_dsl", NULL);
     page("docs/language.md");
+    words_listed_in("docs/language.md");
+    words_listed_in("editors/vim/syntax/dgk.vim");
+    words_listed_in("editors/vscode/syntaxes/dgk.tmLanguage.json");
     in_folder("kernels_dsl", broken);
     in_folder("tests/dsl", broken);
     printf("%d passed, %d failed\n", passed, failed);
