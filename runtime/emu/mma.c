@@ -164,9 +164,23 @@ static bool mixable(enum num_type a, enum num_type b)
     return a == b || (num_bits(a) <= 8 && num_bits(b) <= 8 && num_is_float(a) == num_is_float(b));
 }
 
+/* {byte id, thread id}: what is written as numbers is checked here, registers when they are used. */
+static bool ids_ok(struct emu_decode *d, int i, int bytes, uint64_t most_thread)
+{
+    const struct emu_raw *r = &d->op[i];
+    if (i >= d->nop || r->kind != EMU_RAW_VEC || r->n != 2) return emu_bad(d, "{byte id, thread id} is wanted as operand %d", i + 1);
+    if (r->elem[0].kind == EMU_RAW_INT && (r->elem[0].bits % (uint64_t)bytes || r->elem[0].bits > 3))
+        return emu_bad(d, "scale byte id %llu; %d bytes are used, from a multiple of %d on", (unsigned long long)r->elem[0].bits, bytes, bytes);
+    if (r->elem[1].kind == EMU_RAW_INT && r->elem[1].bits > most_thread)
+        return emu_bad(d, "scale thread id %llu; 0 to %llu are possible", (unsigned long long)r->elem[1].bits, (unsigned long long)most_thread);
+    return true;
+}
+
 static bool decode_scales(struct emu_decode *d, struct mma *x)
 {
-    return emu_src_vec(d, 4, 1, EMU_T_B32, &x->scale_a, NULL) && emu_src_vec(d, 5, 2, EMU_T_U16, &x->id_a, NULL) &&
+    int bytes = x->form->k / x->form->block;
+    return ids_ok(d, 5, bytes, 1) && ids_ok(d, 7, bytes, 3) &&
+           emu_src_vec(d, 4, 1, EMU_T_B32, &x->scale_a, NULL) && emu_src_vec(d, 5, 2, EMU_T_U16, &x->id_a, NULL) &&
            emu_src_vec(d, 6, 1, EMU_T_B32, &x->scale_b, NULL) && emu_src_vec(d, 7, 2, EMU_T_U16, &x->id_b, NULL);
 }
 

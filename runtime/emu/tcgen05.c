@@ -560,6 +560,7 @@ static bool decode_block(struct emu_decode *d, struct mma *x)
     if (!emu_mod(d, "block_scale")) return emu_bad(d, "'.block_scale' is wanted here");
     int i = emu_mod_one_of(d, names), k = kinds[x->kind].k;
     if (i < 0 && x->kind == KIND_MXF4NVF4) return emu_bad(d, "'.block16' or '.block32' is wanted here");
+    if (i >= 2 && d->module->suffix != 'a') return emu_bad(d, "'.scale_vec' is available on exactly one chip's targets; '.block16' and '.block32' on all");
     x->block = i < 0 || i == 0 ? 32 : i == 1 ? 16 : k >> (i - 2);
     if (x->block != 32 && !(x->kind == KIND_MXF4NVF4 && x->block == 16)) return emu_bad(d, "this kind has no such blocks of scales");
     return true;
@@ -579,6 +580,7 @@ static bool decode_rest(struct emu_decode *d, struct mma *x)
     if (!emu_src_pred(d, i++, &x->enable, &x->enable_neg)) return false;
     if (d->nop <= i || kinds[x->kind].scaled) return true;
     if (x->kind != KIND_F16 && x->kind != KIND_TF32) return emu_bad(d, "D can be scaled with kinds f16 and tf32 alone");
+    if (d->module->sm / 10 != 10) return emu_bad(d, "D can be scaled on sm_100 and sm_103 alone");
     if (!emu_imm(d, i, &x->scale_d)) return false;
     return (x->scale_d >= 0 && x->scale_d <= 15) || emu_bad(d, "D can be scaled by 2^-0 to 2^-15");
 }

@@ -177,6 +177,10 @@ bool emu_decode_tcgen05_alloc(struct emu_decode *d, struct emu_insn *in)
     if (!(x->group = tmem_take_group(d)) || !tensor_sync_aligned(d)) return false;
     emu_mod(d, "shared::cta");
     if (!emu_mod(d, "b32")) return emu_bad(d, "'.b32' is wanted here");
+    if (emu_is_imm(d, 1)) {
+        uint64_t n = d->op[1].bits;
+        if (n < 32 || n > TMEM_COLUMNS || n & (n - 1)) return emu_bad(d, "a power of two from 32 to 512 columns is wanted");
+    }
     return emu_mem(d, 0, &x->to) && emu_src(d, 1, EMU_T_B32, &x->columns);
 }
 
