@@ -218,7 +218,8 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
     }
     int boxes = slow ? f->ir->axes[plan->walks[f->map_order[slow]]]->tile / 256 : 1;
     base = lir_add(l, base, part);
-    const char *where = target_has(g->target, HAS_WGMMA | HAS_TCGEN05) || f->elem_bits >= 8 ? "shared::cluster" : "shared::cta";
+    /* Where clusters are the rule, their form; ptxas spends a stack slot on it for sm_120. */
+    const char *where = g->target->has & (HAS_WGMMA | HAS_TCGEN05) ? "shared::cluster" : "shared::cta";
     for (int panel = 0; panel < f->panels; panel++)
         for (int b = 0; b < boxes; b++) {
             memcpy(coord, start, sizeof coord);
