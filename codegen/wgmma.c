@@ -23,10 +23,11 @@ static bool split_columns(struct layout *lay, int n)
     for (int i = 0; i < lay->n; i++)
         if (lay->digit[i].place == LAY_REG) last = i;
     if (n == 1) return true;
-    if (last < 0 || lay->digit[last].extent % n || lay->digit[last].extent == n) return false;
+    if (last < 0 || lay->digit[last].extent % n) return false;
     struct lay_digit d = lay->digit[last];
-    lay->digit[last].extent /= n;
-    lay->digit[lay->n++] = (struct lay_digit){ LAY_WARP, d.axis, n, d.stride * lay->digit[last].extent };
+    int left = lay->digit[last].extent /= n;
+    if (left == 1) memmove(lay->digit + last, lay->digit + last + 1, sizeof d * (size_t)(--lay->n - last));
+    lay->digit[lay->n++] = (struct lay_digit){ LAY_WARP, d.axis, n, d.stride * left };
     return true;
 }
 
@@ -50,10 +51,14 @@ static void place_acc(struct gen *g, struct gen_role *r, struct mma_acc *acc)
 static int choose_groups(struct gen *g, struct gen_role *r)
 {
     struct mma_state *st = mma_state(g);
-    int groups = 1;
-    for (int i = 0; i < st->accs.n; i++)
-        if (st->accs.at[i]->role == r && st->accs.at[i]->rows >= 2 * BLOCK_ROWS) groups = 2;
-    return groups;
+    bool wanted = false, possible = true;
+    for (int i = 0; i < st->accs.n; i++) {
+        const struct mma_acc *acc = st->accs.at[i];
+        if (acc->role != r) continue;
+        wanted |= acc->rows >= 2 * BLOCK_ROWS || acc->rows * acc->cols > BLOCK_ROWS * MOST_COLS / 2;
+        possible &= ceil_to(acc->rows, BLOCK_ROWS) % 2 == 0 || (acc->rows <= BLOCK_ROWS && acc->cols % 16 == 0);
+    }
+    return wanted && possible ? 2 : 1;
 }
 
 static void plan(struct gen *g, struct gen_role *r)
