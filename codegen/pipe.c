@@ -296,7 +296,7 @@ static void fill_computed(struct gen *g, const struct gen_field *f, const struct
     struct layout *mine = layout_project(g->arena, lay, s->expr->axes, s->expr->naxes);
     int n = layout_regs(lay);
     for (int r = 0; r < n; r++) {
-        struct opd rel[IR_RANK], ok = opd_imm(1);
+        struct opd rel[IR_RANK] = { opd_imm(0) }, ok = opd_imm(1);
         for (int a = 0; a < f->ir->naxes; a++) {
             rel[a] = lir_sub(l, gen_coord(g, lay, r, a), gen_origin(g, f->ir->axes[a]));
             if (lay->extent[a] > f->ir->axes[a]->tile) ok = lir_pand(l, ok, lir_cmp(l, "lt", rel[a], opd_imm(f->ir->axes[a]->tile)));

@@ -219,7 +219,7 @@ static void field_layout(struct gen_field *f, bool swizzled)
 {
     struct ir_field *ir = f->ir;
     f->elem_bits = type_bits(ir->type);
-    f->cols = ir->axes[f->inner]->tile;
+    f->cols = ir->naxes ? ir->axes[f->inner]->tile : 1; /* no axes: one element */
     f->rows = 1;
     for (int i = 0; i < ir->naxes; i++)
         if (i != f->inner) f->rows *= ir->axes[i]->tile;
@@ -314,7 +314,7 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
         return;
     }
     plan->kind = fill_kind(g, f->ir, u->fill->expr, plan->walks);
-    f->inner = f->ir->naxes - 1;
+    f->inner = f->ir->naxes ? f->ir->naxes - 1 : 0;
     if (plan->kind != FILL_COMPUTED) f->inner = plan->walks[u->fill->expr->tensor->inner];
     else if (u->contracted)
         for (int i = 0; i < f->ir->naxes; i++)

@@ -81,7 +81,7 @@ static int chunk_of(const struct slot_access *a)
 static struct opd chunk_address(struct gen *g, struct slot_access *a, int r, int chunk, int *offset)
 {
     struct slot_chunk c = { .at = { 0 } };
-    struct opd rel[IR_RANK];
+    struct opd rel[IR_RANK] = { opd_imm(0) };
     int inner = a->place->inner, within = a->dim[inner].linear ? (int)floor_mod(a->dim[inner].k[r], chunk) : 0;
     *offset = within * a->place->elem_bits / 8;
     for (int i = 0; i < a->field->naxes; i++) c.key[i] = a->dim[i].k[r] - (i == inner ? within : 0);

@@ -178,10 +178,10 @@ static bool find_hint(struct gen *g, const struct ir_expr *e, struct hint *h)
     struct ir_axis *axes[IR_RANK];
     const struct ir_expr *index = NULL;
     int vec = 1;
-    if (e->kind == E_read) {
+    if (e->kind == E_read && e->nargs) {
         index = e->args[e->tensor->inner];
         vec = vector_of(type_bits(e->tensor->type), ir_divisor(g->fn, e->tensor->dim[e->tensor->inner]));
-    } else if (e->kind == E_slot) {
+    } else if (e->kind == E_slot && e->nargs) {
         index = e->args[pipe_field(g, e->field)->inner];
         vec = vector_of(type_bits(e->field->type), pipe_field(g, e->field)->cols);
     }
