@@ -6,6 +6,7 @@
 #include "codegen/codegen.h"
 #include "compiler/compiler.h"
 #include "runtime/device.h"
+#include "runtime/launch.h"
 #include "runtime/module.h"
 
 #define DGC_VERSION "0.1.0"
@@ -59,8 +60,8 @@ struct unit {
     struct diag diag;
     const char *path;
     struct node *file;
-    double ms;
-    struct buf *times; /* --time-passes */
+    struct ir_fn *fn; /* what unit_compile compiled last */
+    double ms;        /* when the stage began, for --time-passes */
 };
 
 bool unit_open(struct unit *u, struct cli *c, const char *path); /* parsed and checked; false: errors, reported */
@@ -73,5 +74,8 @@ struct ir_fn *unit_lower(struct unit *u, const struct node *kernel, const struct
 /* The compiled kernel; NULL: errors, reported. `explain` may be NULL. */
 struct image *unit_compile(struct unit *u, const struct node *kernel, const struct target *t, struct buf *explain);
 struct assemble_options cli_assemble_options(const struct cli *c);
+
+/* Compares what a call left in its arguments with the specs of u->fn, a line a spec into `out`; false if one differs. */
+bool cli_check(const struct unit *u, const struct call *call, const struct tensor *before, const struct tensor *after, struct buf *out);
 
 #endif

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/launch.h"
 #include "runtime/tensor.h"
 
 /* Everything of one run. */
@@ -21,6 +20,7 @@ struct job {
     struct image *image;
     struct call call;
     struct tensor *tensors; /* one an argument, in the order of the image */
+    struct tensor *before;  /* --check: inout arguments as they were */
     const char **to;        /* where each result goes, or NULL */
     bool opened, called;
 };
@@ -192,6 +192,27 @@ static enum dgk_status time_launches(struct job *j, struct fault *why)
     return s;
 }
 
+static enum dgk_status keep_before(struct job *j, struct fault *why)
+{
+    enum dgk_status s = DGK_OK;
+    for (int i = 0; i < j->image->args.n && !s; i++) {
+        if (!j->c->check || j->image->args.at[i].rank == 0) continue;
+        if (j->image->args.at[i].dir == IMAGE_INOUT) s = tensor_copy(&j->before[i], &j->tensors[i], TY_none, -1, NULL, why);
+        else j->before[i] = j->tensors[i], j->before[i].owned = NULL;
+    }
+    return s;
+}
+
+static enum dgk_status check(const struct job *j, struct fault *why)
+{
+    struct buf out = { 0 };
+    if (!j->c->check) return DGK_OK;
+    bool ok = cli_check(&j->unit, &j->call, j->before, j->tensors, &out);
+    fputs(out.at, stdout);
+    buf_free(&out);
+    return ok ? DGK_OK : fault_set(why, DGK_MISMATCH, "%s does not do what its spec says", j->image->kernel);
+}
+
 static enum dgk_status load(struct job *j, struct fault *why)
 {
     struct assemble_options o = cli_assemble_options(j->c);
@@ -211,12 +232,12 @@ static enum dgk_status run(struct job *j, struct fault *why)
     if ((s = check_names(j, &j->c->calls, why)) || (s = check_names(j, &j->c->outs, why))) return s;
     for (int i = 0; i < n; i++)
         if ((s = read_argument(j, i, why))) return s;
-    if ((s = launch_bind(&j->call, why)) || (s = make_outputs(j, why)) || (s = load(j, why)) || (s = launch_place(&j->call, why)) ||
+    if ((s = launch_bind(&j->call, why)) || (s = make_outputs(j, why)) || (s = keep_before(j, why)) || (s = load(j, why)) || (s = launch_place(&j->call, why)) ||
         (s = launch_prepare(&j->call, j->module, why)) || (s = launch_run(&j->call, why)) || (s = launch_fetch(&j->call, why)))
         return s;
     for (int i = 0; i < n; i++)
         if ((s = write_result(j, i, why))) return s;
-    return time_launches(j, why);
+    return (s = check(j, why)) ? s : time_launches(j, why);
 }
 
 static int run_file(struct job *j, struct fault *why)
@@ -229,6 +250,7 @@ static int run_file(struct job *j, struct fault *why)
     nodes kernels = unit_kernels(&j->unit);
     if (!kernels.n || !(j->image = unit_compile(&j->unit, kernels.at[0], t, NULL))) return 1;
     j->tensors = new_n(&j->c->arena, struct tensor, j->image->args.n + 1);
+    j->before = new_n(&j->c->arena, struct tensor, j->image->args.n + 1);
     j->to = new_n(&j->c->arena, const char *, j->image->args.n + 1);
     s = run(j, why);
     return s ? cli_fail(why) : 0;
@@ -240,7 +262,7 @@ int cli_verb_run(struct cli *c)
     struct fault why = { 0 };
     int rc = run_file(&j, &why);
     if (j.called) launch_end(&j.call);
-    for (int i = 0; j.image && i < j.image->args.n; i++) tensor_free(&j.tensors[i]);
+    for (int i = 0; j.image && i < j.image->args.n; i++) tensor_free(&j.tensors[i]), tensor_free(&j.before[i]);
     if (j.module) j.device->ops->unload(j.device, j.module);
     if (j.opened) unit_close(&j.unit);
     device_close(j.device);

@@ -131,6 +131,7 @@ struct image *unit_compile(struct unit *u, const struct node *kernel, const stru
     struct image *im = codegen_kernel(&u->arena, &u->diag, fn, &o);
     stage_end(u, "codegen");
     if (unit_report(u) || !im) return NULL;
+    u->fn = fn;
     if (u->cli->save_temps) {
         save_ir(u, fn, im);
         save(u, im, "ptx", im->ptx, im->ptx_bytes);
