@@ -45,6 +45,21 @@ static bool reads_args(const struct ir_expr *e)
     return false;
 }
 
+/* dim >= e and dim <= e, inside of conjunctions: moves a dimension that is out of bounds to the nearest that is not. */
+static void clamp(const struct ir_fn *fn, const struct ir_expr *e, int64_t *dims)
+{
+    bool ok = true;
+    for (int side = 0; side < 2; side++) {
+        const struct ir_expr *d = e->args[side];
+        if (d->kind != E_dim || fn->dims.at[d->num].value >= 0) continue;
+        int64_t v = eval_int(fn, NULL, dims, e->args[!side], &ok), m = fn->dims.at[d->num].multiple, less = e->kind == E_lt;
+        if (!ok) continue;
+        if (m < 1) m = 1;
+        if (side == 0 && dims[d->num] > v - less) dims[d->num] = floor_div(v - less, m) * m;
+        if (side == 1 && dims[d->num] < v + less) dims[d->num] = ceil_div(v + less, m) * m;
+    }
+}
+
 /* dim == expression, in either order and inside of conjunctions, gives the dimension. */
 static void solve(const struct ir_fn *fn, const struct ir_expr *e, int64_t *dims)
 {
@@ -53,6 +68,7 @@ static void solve(const struct ir_fn *fn, const struct ir_expr *e, int64_t *dims
         solve(fn, e->args[0], dims);
         solve(fn, e->args[1], dims);
     }
+    if ((e->kind == E_lt || e->kind == E_le) && !reads_args(e)) clamp(fn, e, dims);
     if (e->kind != E_eq || reads_args(e)) return;
     for (int side = 0; side < 2; side++) {
         const struct ir_expr *d = e->args[side];

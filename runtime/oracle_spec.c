@@ -224,7 +224,7 @@ static void walk(struct checker *c, int at)
 static bool worst_is_far(const struct checker *c)
 {
     double rms = sqrt(c->yy / (double)(c->v.compared ? c->v.compared : 1)), size = fabs(c->v.wanted);
-    return isfinite(c->worst) && c->worst > 24 * sqrt(2 * c->v.tol) * (size > rms ? size : rms);
+    return isfinite(c->worst) && c->worst > 10 * sqrt(2 * c->v.tol) * (size > rms ? size : rms);
 }
 
 static void conclude(struct checker *c)
