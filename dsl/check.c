@@ -59,13 +59,13 @@ static void declare_parms(struct check *c, struct node *n)
 }
 
 struct tally {
-    int yields, returns;
+    int yields;
     struct node *second;
 };
 static void tally_node(struct node *n, void *ctx)
 {
     struct tally *t = ctx;
-    if ((n->kind == N_yield && t->yields++) || (n->kind == N_return && t->returns++)) t->second = n;
+    if (n->kind == N_yield && t->yields++) t->second = n;
 }
 
 static void one_yield(struct check *c, struct node *iter)
@@ -81,18 +81,56 @@ static void one_yield(struct check *c, struct node *iter)
     diag_note(c->diag, iter->name_span, "'%s' is inlined into every role, and its yield becomes the role's body: compute the values, then yield once", iter->name);
 }
 
-static void one_return(struct check *c, struct node *fn)
+/* Does every path through n come to a return? */
+static bool ends(const struct node *n)
 {
-    struct tally t = { 0 };
-    check_walk(fn->a, tally_node, &t);
-    struct node *last = fn->a->list.n ? fn->a->list.at[fn->a->list.n - 1] : NULL;
-    if (!t.returns) diag_error(c->diag, fn->name_span, "fn '%s' returns nothing", fn->name);
-    else if (t.returns > 1) {
-        diag_error(c->diag, t.second->name_span, "a fn has one return, its last statement; this is another");
-        diag_note(c->diag, fn->name_span, "write 'c ? a : b', or a var that both branches set");
-    } else if (last->kind != N_return) {
-        diag_error(c->diag, fn->name_span, "the return of fn '%s' is not its last statement", fn->name);
-    }
+    if (!n) return false;
+    for (int i = 0; n->kind == N_block && i < n->list.n; i++)
+        if (ends(n->list.at[i])) return true;
+    if (n->kind == N_if) return ends(n->b) && ends(n->c);
+    return n->kind == N_return;
+}
+
+static void no_return_in(struct node *n, void *ctx)
+{
+    struct check *c = ctx;
+    if (n->kind == N_return) diag_error(c->diag, n->name_span, "a return stands in no loop; functions are inlined");
+}
+
+static void loops_in(struct node *n, void *ctx)
+{
+    if (n->kind == N_for || n->kind == N_while) check_walk(n->b, no_return_in, ctx);
+}
+
+/* What comes after a return, or returns another number of values. */
+struct returns {
+    struct check *c;
+    struct node *first;
+};
+static void one_return(struct node *n, void *ctx)
+{
+    struct returns *r = ctx;
+    if (n->kind == N_block)
+        for (int i = 0; i + 1 < n->list.n; i++)
+            if (ends(n->list.at[i])) {
+                diag_error(r->c->diag, n->list.at[i + 1]->span, "nothing after a return is run");
+                diag_note(r->c->diag, n->list.at[i]->span, "every path returns here");
+                break;
+            }
+    if (n->kind != N_return) return;
+    if (!r->first) r->first = n;
+    if (r->first->list.n == n->list.n) return;
+    diag_error(r->c->diag, n->span, "this returns %d value%s, another return %d", n->list.n, n->list.n == 1 ? "" : "s", r->first->list.n);
+    diag_note(r->c->diag, r->first->span, "the other is here");
+}
+
+static void all_returns(struct check *c, struct node *fn)
+{
+    struct returns r = { c, NULL };
+    check_walk(fn->a, one_return, &r);
+    check_walk(fn->a, loops_in, c);
+    if (!r.first) diag_error(c->diag, fn->name_span, "fn '%s' returns nothing", fn->name);
+    else if (!ends(fn->a)) diag_error(c->diag, fn->name_span, "fn '%s' does not end in a return on every path", fn->name);
 }
 
 static void one_fn(struct check *c, struct node *n)
@@ -106,7 +144,7 @@ static void one_fn(struct check *c, struct node *n)
     check_block(c, n->a);
     check_close(c);
     if (n->kind == N_iter) one_yield(c, n);
-    else one_return(c, n);
+    else all_returns(c, n);
     c->fn = NULL;
 }
 

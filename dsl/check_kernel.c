@@ -265,21 +265,37 @@ static void one_axis(struct check *c, struct node *a)
         diag_warning(c->diag, a->name_span, "axis '%s' has the tile of '%s', which it lies in", a->name, s->parent->name);
 }
 
+static void unknown_order(struct check *c, struct node *call)
+{
+    VEC(const char *) names = { 0 };
+    for (int i = 0; i < c->callables.n; i++)
+        if (c->callables.at[i]->kind == N_fn) vec_push(c->arena, &names, c->callables.at[i]->name);
+    const char *near = diag_nearest(call->name, names.at, names.n);
+    diag_error(c->diag, call->name_span, "there is no fn '%s'%s%s%s", call->name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    diag_note(c->diag, call->name_span, "an order f(i, n) is a fn f(u, ti, tj, n) that gives two tile numbers; grid.dgk has grouped");
+}
+
+/* order f(i, args): the tiles of task u are f(u, tiles(i), tiles(j), args). */
 static void order(struct check *c, struct node *call)
 {
-    if (strcmp(call->name, "grouped")) {
-        diag_error(c->diag, call->name_span, "there is no order '%s'; grouped(axis, n) is one", call->name);
+    struct node *fn = check_callable(c, call->name);
+    if (!fn || fn->kind != N_fn) {
+        unknown_order(c, call);
         return;
     }
-    if (call->list.n != 2) {
-        diag_error(c->diag, call->span, "grouped takes an axis of the grid and a number");
-        return;
+    call->decl = fn;
+    if (fn->list.n != call->list.n + 2 || check_returns(fn) != 2) {
+        diag_error(c->diag, call->span, "an order is a fn of %d arguments with two results; '%s' has %d and %d", call->list.n + 2, fn->name, fn->list.n, check_returns(fn));
+        diag_note(c->diag, fn->name_span, "declared here; the task's number and the counts of tiles come before the rest");
     }
-    struct node *x = call->list.at[0];
-    struct sym *s = x->kind == N_name ? check_use(c, x) : NULL;
+    struct node *x = call->list.n ? call->list.at[0] : NULL;
+    struct sym *s = x && x->kind == N_name ? check_use(c, x) : NULL;
     if (s) x->decl = s->decl;
-    if (!s || (s->kind != SYM_bad && !s->in_grid)) diag_error(c->diag, x->span, "grouped takes an axis of the grid first");
-    positive(c, call->list.at[1], "a group");
+    bool one = false;
+    for (int i = 0; i < c->grid->list.n && i < 2; i++) one |= x && c->grid->list.at[i]->name == x->name;
+    if (!s || (s->kind != SYM_bad && !one) || c->grid->list.n < 2)
+        diag_error(c->diag, x ? x->span : call->span, "an order takes one of the grid's first two axes first");
+    for (int i = 1; i < call->list.n; i++) positive(c, call->list.at[i], "what an order takes");
 }
 
 static void grid_axes(struct check *c, struct node *g)
@@ -481,7 +497,9 @@ static void one_spec(struct check *c, struct node *n)
             diag_note(c->diag, arg->at, "declared here");
         }
         struct info v = check_expr(c, n->b);
-        if (!l.bad) check_stored(c, s->name, l.ty, v, n->b);
+        bool narrow = n->a->kind == N_reduce && type_is_float(l.ty.type) && l.ty.type != TY_f32;
+        if (narrow) diag_error(c->diag, n->a->span, "there is no sum of %s; a spec of sums is of f32 outputs", type_name(l.ty.type));
+        else if (!l.bad) check_stored(c, s->name, l.ty, v, n->b);
         if (n->c) check_truth(c, n->c, "where");
         else_value(c, n->d, l.bad ? NULL : s, l.ty);
     }
