@@ -47,7 +47,7 @@ uint64_t emu_sreg_value(const struct emu_warp *w, int id, uint32_t lane)
 }
 
 typedef bool decode_fn(struct emu_decode *d, struct emu_insn *in);
-#define INSN(name, decoder, need) bool emu_decode_##decoder(struct emu_decode *d, struct emu_insn *in) __attribute__((weak));
+#define INSN(name, decoder, need) bool emu_decode_##decoder(struct emu_decode *d, struct emu_insn *in);
 #include "runtime/emu/insn.def"
 static const struct opcode {
     const char *name;
