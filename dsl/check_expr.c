@@ -5,7 +5,13 @@
 
 enum { DEEPEST = 500 };
 
-enum builtin_where { ANY, AXIS, TASK, GIVEN };
+enum builtin_where { ANY, AXIS, TASK, GIVEN, THREAD };
+/* Where a function may be called that has no meaning elsewhere. */
+static const struct {
+    enum place place;
+    const char *name;
+} only[] = { [TASK] = { IN_ITER, "an iter" }, [GIVEN] = { IN_GIVEN, "given" }, [THREAD] = { IN_THREAD, "par and each" } };
+
 enum builtin_type { NONE, JOIN, F32, I32, BOOL, BITS };
 static const struct builtin {
     const char *name;
@@ -170,6 +176,10 @@ static void use_axis(struct check *c, struct node *n, struct sym *s, struct info
     if (!has_tile(s)) {
         diag_error(c->diag, n->name_span, "axis '%s' has no current tile here", n->name);
         diag_note(c->diag, s->at, "declared here; put it into the grid, or write 'for %s' around", n->name);
+        out->bad = true;
+    } else if (s->node->c && c->combining != s) {
+        diag_error(c->diag, n->name_span, "axis '%s' is split into parts, it is no index", n->name);
+        diag_note(c->diag, s->at, "declared here; ord(%s) is the number of the part, 'axis k = %s by ...' walks it", n->name, n->name);
         out->bad = true;
     } else if (c->combining == s) {
         diag_error(c->diag, n->name_span, "inside 'combine %s' all parts of '%s' are there; it has no current tile", n->name, n->name);
@@ -574,8 +584,8 @@ static struct info tensor_arg(struct check *c, struct node *x)
 
 static struct info builtin_call(struct check *c, struct node *n, const struct builtin *b)
 {
-    bool allowed = b->where == ANY || b->where == AXIS || c->place == (b->where == TASK ? IN_ITER : IN_GIVEN);
-    if (!allowed) diag_error(c->diag, n->span, "'%s' is called in %s only", n->name, b->where == TASK ? "an iter" : "given");
+    bool allowed = b->where == ANY || b->where == AXIS || c->place == only[b->where].place;
+    if (!allowed) diag_error(c->diag, n->span, "'%s' is called in %s only", n->name, only[b->where].name);
     if (!count_args(c, n, b->least, b->most)) {
         for (int i = 0; i < n->list.n; i++) tensor_arg(c, n->list.at[i]);
         return bad_info();

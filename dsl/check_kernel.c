@@ -530,7 +530,8 @@ static void run_call(struct check *c, struct node *call)
         struct node *x = call->list.at[i];
         struct sym *s = x->kind == N_name ? check_use(c, x) : NULL;
         if (s) x->decl = s->decl;
-        if (!s) check_expr(c, x);
+        if (s && (s->kind == SYM_bad || s->kind == SYM_arg)) continue;
+        diag_error(c->diag, x->span, "run takes arguments of this kernel by name");
     }
 }
 
@@ -543,6 +544,13 @@ static void one_given(struct check *c, struct node *n)
     struct node *left = n->a;
     left_letters(c, left);
     struct sym *s;
+    for (int i = 0; i < left->list.n; i++)
+        if (left->list.at[i]->kind != N_name) {
+            diag_error(c->diag, left->list.at[i]->span, "an index on the left of given is a name");
+            check_close(c);
+            c->place = IN_KERNEL;
+            return;
+        }
     if (left->kind == N_index) {
         check_index(c, left, true);
         s = check_find(c, left->name);

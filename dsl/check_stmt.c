@@ -375,6 +375,8 @@ static void over_range(struct check *c, struct node *n)
         check_left(c, n->b, false, &left, &target);
         struct info value = check_number(c, n->c, "what scan adds up");
         if (!left.bad && target->kind != SYM_shared) diag_error(c->diag, n->b->span, "scan writes to a shared array; '%s' is %s", n->b->name, check_sym_what(target));
+        else if (!left.bad && (n->b->list.n != 1 || n->b->list.at[0]->kind != N_name || n->b->list.at[0]->name != n->name))
+            diag_error(c->diag, n->b->span, "scan fills x[%s], one element for each %s", n->name, n->name);
         else if (!left.bad) check_stored(c, target->name, left.ty, value, n->c);
     } else {
         body(c, n->b);
