@@ -9,7 +9,13 @@
 
 #include <math.h>
 
-enum { NAN_F32 = 0x7FFFFFFF, INF_F32 = 0x7F800000, NEG_INF_F32 = (int)0xFF800000, LEAST_NORMAL = 0x00800000, MAGNITUDE = 0x7FFFFFFF };
+enum {
+    NAN_F32 = 0x7FFFFFFF,
+    INF_F32 = 0x7F800000,
+    NEG_INF_F32 = (int)0xFF800000,
+    LEAST_NORMAL = 0x00800000,
+    MAGNITUDE = 0x7FFFFFFF
+};
 #define SIGN 0x80000000u
 
 /* ---- the unit ---- */
@@ -20,7 +26,8 @@ static uint32_t short_square(uint32_t x, int n)
     int drop = 2 * n - 15;
     uint64_t sum = 0;
     for (uint32_t rest = x; rest; rest &= rest - 1) {
-        int j = __builtin_ctz(rest), low = drop - 1 - j > j + 1 ? drop - 1 - j : j + 1; /* lowest partner whose column counts */
+        int j = __builtin_ctz(rest),
+            low = drop - 1 - j > j + 1 ? drop - 1 - j : j + 1; /* lowest partner whose column counts */
         if (2 * j >= drop) sum += (uint64_t)1 << 2 * j;
         if (low < n) sum += (uint64_t)(x >> low) << (low + j + 1);
     }
@@ -109,14 +116,16 @@ static uint32_t unit_lg2(uint32_t x)
     if (x >> 31) return NAN_F32;
     if (a == INF_F32) return a;
     if (x == 0x3F800000) return 0;
-    int64_t y = ((quadratic(lg2_table[m >> 17], 14, m & 0x1FFFF) + 3348) >> 4) + e * ((int64_t)1 << 36); /* units of 2^-36 */
+    int64_t y =
+        ((quadratic(lg2_table[m >> 17], 14, m & 0x1FFFF) + 3348) >> 4) + e * ((int64_t)1 << 36); /* units of 2^-36 */
     return y >= 0 ? pack(0, (uint64_t)y, -36) : pack(SIGN, (uint64_t)~y, -36);
 }
 
 static uint32_t unit_tanh(uint32_t x)
 {
     /* by exponent from 2^-8 on: log2 of the binade's pieces, its first row */
-    static const uint8_t log_pieces[11] = {0, 0, 0, 1, 1, 2, 2, 2, 3, 4, 3}, first[11] = {0, 1, 2, 3, 5, 7, 11, 15, 19, 27, 43};
+    static const uint8_t log_pieces[11] = {0, 0, 0, 1, 1, 2, 2, 2, 3, 4, 3},
+                         first[11] = {0, 1, 2, 3, 5, 7, 11, 15, 19, 27, 43};
     uint32_t a = x & MAGNITUDE, s = x & SIGN, m = a & 0x7FFFFF;
     int e = (int)(a >> 23) - 127;
     if (a > INF_F32) return NAN_F32;
@@ -182,7 +191,12 @@ static bool is_large(uint32_t x) /* above 2^126 */
 }
 
 enum {
-    TWO_24 = 0x4B800000, TWO_12 = 0x45800000, TWO_M12 = 0x39800000, HALF = 0x3F000000, QUARTER = 0x3E800000, ONE = 0x3F800000,
+    TWO_24 = 0x4B800000,
+    TWO_12 = 0x45800000,
+    TWO_M12 = 0x39800000,
+    HALF = 0x3F000000,
+    QUARTER = 0x3E800000,
+    ONE = 0x3F800000,
     TURNS_PER_RADIAN = 0x3E22F983
 };
 

@@ -61,12 +61,13 @@ static struct value unpack(enum num_type t, uint64_t bits)
 {
     const struct num_format *f = &num_formats[t];
     if (!f->exp) return unpack_integer(t, bits);
-    if (t == NUM_ue8m0) return (struct value){(bits & 0xFF) == 0xFF ? NOT_A_NUMBER : FINITE, false, (int)(bits & 0xFF) - 127, 1};
+    if (t == NUM_ue8m0)
+        return (struct value){(bits & 0xFF) == 0xFF ? NOT_A_NUMBER : FINITE, false, (int)(bits & 0xFF) - 127, 1};
     bits >>= f->low;
     uint64_t mag = low_bits(bits, f->exp + f->frac), frac = low_bits(mag, f->frac);
     int field = (int)(mag >> f->frac);
-    struct value v = {FINITE, t != NUM_ue4m3 && (bits >> (f->exp + f->frac) & 1), (field ? field : 1) - f->bias - f->frac,
-                      field ? frac | (uint64_t)1 << f->frac : frac};
+    struct value v = {FINITE, t != NUM_ue4m3 && (bits >> (f->exp + f->frac) & 1),
+                      (field ? field : 1) - f->bias - f->frac, field ? frac | (uint64_t)1 << f->frac : frac};
     if (mag > f->top) v.class = mag == f->inf ? INFINITE : NOT_A_NUMBER;
     return v;
 }
@@ -145,7 +146,10 @@ static uint64_t pack_integer(enum num_type t, struct value v, enum num_round r)
     int n = num_bits(t);
     bool is_signed = num_is_signed(t);
     if (v.class == NOT_A_NUMBER) return n == 64 ? (uint64_t)1 << 63 : 0;
-    uint64_t most = is_signed ? low_bits(~(uint64_t)0, n - 1) + v.negative : v.negative ? 0 : low_bits(~(uint64_t)0, n), q;
+    uint64_t most = is_signed    ? low_bits(~(uint64_t)0, n - 1) + v.negative
+                    : v.negative ? 0
+                                 : low_bits(~(uint64_t)0, n),
+             q;
     if (v.class == INFINITE) q = most;
     else if (!v.sig) q = 0;
     else if (v.exp + 63 - __builtin_clzll(v.sig) > 63) q = most;

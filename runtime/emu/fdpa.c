@@ -9,8 +9,8 @@
 #include <string.h>
 
 /* One body for every x86-64, the widest one picked when the program starts. */
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define WIDEST __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
 #else
 #define WIDEST
@@ -41,7 +41,8 @@ struct model {
     enum style style;
 };
 static const struct model models[] = {
-#define ROW(chips, units, inputs, d, length, keep, floor, finish, style) {chips, units, inputs, d, length, keep, floor, finish, style},
+#define ROW(chips, units, inputs, d, length, keep, floor, finish, style) \
+    {chips, units, inputs, d, length, keep, floor, finish, style},
 #include "runtime/emu/fdpa.def"
 };
 
@@ -110,7 +111,8 @@ static uint32_t finish_truncated(double v, int frac)
     uint64_t bits = num_double_bits(v);
     int e = (int)(bits >> 52 & 0x7FF) - 1023;
     if (e > 127) return sign | 0x7F800000u;
-    if (e >= -126) return sign | (uint32_t)(e + 127) << 23 | (uint32_t)(bits >> (52 - frac) & ((1u << frac) - 1)) << (23 - frac);
+    if (e >= -126)
+        return sign | (uint32_t)(e + 127) << 23 | (uint32_t)(bits >> (52 - frac) & ((1u << frac) - 1)) << (23 - frac);
     uint32_t q = (uint32_t)ldexp(fabs(v), 126 + frac) << (23 - frac);
     return q ? sign | q : 0;
 }
@@ -135,8 +137,8 @@ static uint32_t finish_one(enum finish f, double v)
 }
 
 /* A lane in which an infinity or NaN takes part. a: k terms apart by 1, b: by 8. */
-static uint32_t special(const struct model *md, int k, const float *am, const int32_t *ae, const float *bm, const int32_t *be,
-                        int c_exp, bool c_negative)
+static uint32_t special(const struct model *md, int k, const float *am, const int32_t *ae, const float *bm,
+                        const int32_t *be, int c_exp, bool c_negative)
 {
     bool nan = c_exp >= EXP_SURELY_NAN, inf[2] = {false, false};
     if (c_exp >= EXP_SPECIAL) inf[c_negative] = true;
@@ -211,7 +213,8 @@ INLINE void cut_addend(struct lanes *l, int keep, bool half)
 }
 
 /* Adds the products, cut the same way. Sixteen of them and no more fit 32 bits. `frac`: fraction bits of a product. */
-INLINE void add_products(struct lanes *l, int keep, int frac, int k, const float *am, const int32_t *ae, const v_float *bm, const v_int *be)
+INLINE void add_products(struct lanes *l, int keep, int frac, int k, const float *am, const int32_t *ae,
+                         const v_float *bm, const v_int *be)
 {
     v_int unit = V_ALL(keep + 127 - frac) - l->largest;
     for (int first = 0; first < k; first += 16) {
@@ -263,7 +266,8 @@ WIDEST static void run_block(const struct block *p)
             if (!any(&infinite)) continue;
             for (int i = 0; i < 8; i++)
                 if (infinite[i])
-                    cd[i] = special(md, p->k, am, ae, (const float *)bm + i, (const int32_t *)be + i, l.c_exp[i], l.c[i] >> (half ? 15 : 31) & 1);
+                    cd[i] = special(md, p->k, am, ae, (const float *)bm + i, (const int32_t *)be + i, l.c_exp[i],
+                                    l.c[i] >> (half ? 15 : 31) & 1);
         }
     }
 }
@@ -293,8 +297,8 @@ static int64_t cut(int64_t value, int shift)
 }
 
 /* One output from its groups' sums, which count quarters since e2m1 counts halves. x, y: the groups' scales of A and B. */
-static uint32_t finish_groups(const struct model *md, int groups, const struct scale *x, const struct scale *y, const int32_t (*sum)[8],
-                              const int32_t (*used)[8], int lane, uint32_t c)
+static uint32_t finish_groups(const struct model *md, int groups, const struct scale *x, const struct scale *y,
+                              const int32_t (*sum)[8], const int32_t (*used)[8], int lane, uint32_t c)
 {
     int E = md->floor, exps[NUM_MAX_K / GROUP], c_field = (int)(c >> 23 & 0xFF);
     int c_sig = (int)(c & 0x7FFFFF) | (c_field ? 1 << 23 : 0), c_exp = (c_field ? c_field : 1) - 127;
@@ -308,7 +312,8 @@ static uint32_t finish_groups(const struct model *md, int groups, const struct s
     if (c_field == 0xFF) return c;
     if (c_sig && c_exp > E) E = c_exp;
     int64_t total = c_sig ? cut(c >> 31 ? -c_sig : c_sig, md->keep - 23 + c_exp - E) : 0;
-    for (int g = 0; g < groups; g++) total += cut((int64_t)sum[g][lane] * x[g].sig * y[g].sig, md->keep - 8 + exps[g] - E);
+    for (int g = 0; g < groups; g++)
+        total += cut((int64_t)sum[g][lane] * x[g].sig * y[g].sig, md->keep - 8 + exps[g] - E);
     return finish_one(md->finish, (double)total * num_double((uint64_t)(E - md->keep + 1023) << 52));
 }
 
@@ -339,10 +344,12 @@ static void group_scales(const struct num_mma *j, const uint8_t *bytes, int rows
 {
     int groups = j->k / GROUP, per_scale = j->block / GROUP;
     for (int r = 0; r < rows; r++)
-        for (int g = 0; g < groups; g++) out[r * groups + g] = decode_scale(j->scale_type, bytes[r * (j->k / j->block) + g / per_scale]);
+        for (int g = 0; g < groups; g++)
+            out[r * groups + g] = decode_scale(j->scale_type, bytes[r * (j->k / j->block) + g / per_scale]);
 }
 
-static void run_groups(const struct model *md, const struct num_mma *j, const struct operand *a, const struct operand *b)
+static void run_groups(const struct model *md, const struct num_mma *j, const struct operand *a,
+                       const struct operand *b)
 {
     enum { MOST = NUM_MAX_K / GROUP };
     struct scale x[NUM_MAX_M * MOST], y[NUM_MAX_N * MOST];
@@ -357,7 +364,8 @@ static void run_groups(const struct model *md, const struct num_mma *j, const st
             sum_groups(groups, a->mant + m * j->k, b->mant + n * j->k, sum, used);
             uint32_t *cd = j->cd + m * j->ld + n;
             for (int l = 0; l < 8; l++)
-                cd[l] = finish_groups(md, groups, x + m * groups, y + (n + l) * groups, (const int32_t(*)[8])sum, (const int32_t(*)[8])used, l, cd[l]);
+                cd[l] = finish_groups(md, groups, x + m * groups, y + (n + l) * groups, (const int32_t(*)[8])sum,
+                                      (const int32_t(*)[8])used, l, cd[l]);
         }
 }
 
@@ -400,7 +408,8 @@ static int32_t integer(enum num_type t, uint32_t x)
     }
 }
 
-WIDEST static void integer_rows(const int32_t *a, const int32_t *b, int m, int n, int k, int ld, bool saturate, uint32_t *cd)
+WIDEST static void integer_rows(const int32_t *a, const int32_t *b, int m, int n, int k, int ld, bool saturate,
+                                uint32_t *cd)
 {
     for (int nb = 0; nb < n / 8; nb++)
         for (int i = 0; i < m; i++) {
@@ -443,7 +452,8 @@ static void scale_rows(const struct num_mma *j, const struct operand *o, const u
         }
 }
 
-static void run_blocks(const struct model *md, const struct num_mma *j, const struct operand *a, const struct operand *b, uint32_t *cd, int ld)
+static void run_blocks(const struct model *md, const struct num_mma *j, const struct operand *a,
+                       const struct operand *b, uint32_t *cd, int ld)
 {
     int length = md->style == EMULATED ? j->k / 2 : md->length;
     struct block p = {.model = md, .m = j->m, .n = j->n, .stride = j->k, .a = a, .b = b, .cd = cd, .ld = ld,
@@ -454,7 +464,8 @@ static void run_blocks(const struct model *md, const struct num_mma *j, const st
     }
 }
 
-static void run_emulated(const struct model *md, const struct num_mma *j, const struct operand *a, const struct operand *b)
+static void run_emulated(const struct model *md, const struct num_mma *j, const struct operand *a,
+                         const struct operand *b)
 {
     uint32_t h[16 * 8] = {0};
     if (j->a_type == NUM_e4m3) normalise(a, j->m * j->k, 8);

@@ -66,8 +66,8 @@ struct matrix_move {
 typedef uint8_t row16[16];
 
 /* The lanes' rows: `n` addresses, one a lane from lane 0 up. */
-static bool row_addresses(struct emu_warp *w, const struct emu_insn *in, const struct matrix_move *x, int n, struct emu_cta **cta,
-                          uint32_t *at)
+static bool row_addresses(struct emu_warp *w, const struct emu_insn *in, const struct matrix_move *x, int n,
+                          struct emu_cta **cta, uint32_t *at)
 {
     for (int i = 0; i < n; i++) {
         const struct emu_who who = {w, in, i};
@@ -113,7 +113,8 @@ static uint32_t piece_of_8x8(row16 *m, bool trans, int g, int q)
         memcpy(&v, m[g] + 4 * q, 4);
         return v;
     }
-    return (uint32_t)(m[2 * q][2 * g] | m[2 * q][2 * g + 1] << 8 | m[2 * q + 1][2 * g] << 16) | (uint32_t)m[2 * q + 1][2 * g + 1] << 24;
+    return (uint32_t)(m[2 * q][2 * g] | m[2 * q][2 * g + 1] << 8 | m[2 * q + 1][2 * g] << 16) |
+           (uint32_t)m[2 * q + 1][2 * g + 1] << 24;
 }
 
 /* Four bytes of column c of a matrix of 16 rows: the transposed matrix's row. */
@@ -230,7 +231,8 @@ bool emu_decode_ldmatrix(struct emu_decode *d, struct emu_insn *in)
     if (!shared_space(d) || !element(d, x)) return false;
     if (shape == 0 && x->bytes) return emu_bad(d, "m8n8 goes with .b16");
     if (shape == 1 && (!x->pack || x->trans)) return emu_bad(d, "m8n16 goes with .b8x16 and without .trans");
-    if (shape == 2 && (!x->bytes || !x->trans || x->count == 4)) return emu_bad(d, "m16n16 goes with .x1 or .x2, .trans and 8 bits");
+    if (shape == 2 && (!x->bytes || !x->trans || x->count == 4))
+        return emu_bad(d, "m16n16 goes with .x1 or .x2, .trans and 8 bits");
     x->rows = shape == 2 ? 16 : 8;
     in->x = x;
     in->aligned = true;
@@ -248,7 +250,8 @@ bool emu_decode_stmatrix(struct emu_decode *d, struct emu_insn *in)
     if (!count_modifier(d, &x->count)) return false;
     x->trans = emu_mod(d, "trans");
     if (!shared_space(d) || !element(d, x)) return false;
-    if (x->pack || (shape == 1) != x->bytes || (x->bytes && !x->trans)) return emu_bad(d, "m8n8 goes with .b16, m16n8 with .trans and .b8");
+    if (x->pack || (shape == 1) != x->bytes || (x->bytes && !x->trans))
+        return emu_bad(d, "m8n8 goes with .b16, m16n8 with .trans and .b8");
     x->rows = 8;
     in->x = x;
     in->aligned = true;
@@ -259,7 +262,8 @@ bool emu_decode_stmatrix(struct emu_decode *d, struct emu_insn *in)
 bool emu_decode_movmatrix(struct emu_decode *d, struct emu_insn *in)
 {
     if (!tensor_sync_aligned(d)) return false;
-    if (!emu_mod(d, "m8n8") || !emu_mod(d, "trans") || !emu_mod(d, "b16")) return emu_bad(d, "'.m8n8.trans.b16' is wanted here");
+    if (!emu_mod(d, "m8n8") || !emu_mod(d, "trans") || !emu_mod(d, "b16"))
+        return emu_bad(d, "'.m8n8.trans.b16' is wanted here");
     in->aligned = true;
     in->run = run_movmatrix;
     return emu_dst(d, 0, 32, &in->d) && emu_src(d, 1, EMU_T_B32, &in->a);

@@ -18,7 +18,8 @@ static const struct form {
     uint32_t scales;
     enum emu_need need;
 } forms[] = {
-#define FORM(k, kind, inputs, results, container, block, scales, need) {k, kind, inputs, results, container, block, scales, need},
+#define FORM(k, kind, inputs, results, container, block, scales, need) \
+    {k, kind, inputs, results, container, block, scales, need},
 #include "runtime/emu/mma.def"
 };
 
@@ -57,7 +58,8 @@ static void gather_b(struct emu_warp *w, const struct mma *x, uint32_t *b)
     for (int r = 0; r < regs; r++) {
         const uint32_t *row = emu_row(w, x->b[r]);
         for (int l = 0; l < 32; l++)
-            for (int p = 0; p < e; p++) b[(l % 4 * e + p + 4 * e * r) * 8 + l / 4] = element(x, x->b_type, row[l] >> p * bits & mask);
+            for (int p = 0; p < e; p++)
+                b[(l % 4 * e + p + 4 * e * r) * 8 + l / 4] = element(x, x->b_type, row[l] >> p * bits & mask);
     }
 }
 
@@ -99,9 +101,12 @@ static bool gather_scales(struct emu_warp *w, const struct emu_insn *in, uint8_t
     uint32_t byte_a = emu_row(w, x->id_a[0])[0], thread_a = emu_row(w, x->id_a[1])[0];
     uint32_t byte_b = emu_row(w, x->id_b[0])[0], thread_b = emu_row(w, x->id_b[1])[0];
     if (byte_a % (uint32_t)n || byte_a + (uint32_t)n > 4 || byte_b % (uint32_t)n || byte_b + (uint32_t)n > 4)
-        return emu_fault(w, in, -1, "scale byte ids %u and %u; %d bytes are used, from a multiple of %d on", byte_a, byte_b, n, n), false;
+        return emu_fault(w, in, -1, "scale byte ids %u and %u; %d bytes are used, from a multiple of %d on", byte_a,
+                         byte_b, n, n),
+               false;
     if (thread_a > 1 || thread_b > 3)
-        return emu_fault(w, in, -1, "scale thread ids %u and %u; 0..1 and 0..3 are possible", thread_a, thread_b), false;
+        return emu_fault(w, in, -1, "scale thread ids %u and %u; 0..1 and 0..3 are possible", thread_a, thread_b),
+               false;
     for (uint32_t g = 0; g < 8; g++)
         for (uint32_t i = 0; i < (uint32_t)n; i++) {
             const uint32_t *a = emu_row(w, x->scale_a[0]), *b = emu_row(w, x->scale_b[0]);
@@ -121,8 +126,19 @@ static enum emu_next run_mma(struct emu_warp *w, const struct emu_insn *in, uint
     gather_a(w, x, a);
     gather_b(w, x, b);
     gather_c(w, x, cd);
-    struct num_mma j = {.chip = w->cta->cluster->grid->emu->config.chip, .unit = NUM_MMA, .a_type = x->a_type, .b_type = x->b_type,
-                        .d_type = x->d_type, .m = 16, .n = 8, .k = x->form->k, .ld = 8, .saturate = x->saturate, .a = a, .b = b, .cd = &cd[0][0]};
+    struct num_mma j = {.chip = w->cta->cluster->grid->emu->config.chip,
+                        .unit = NUM_MMA,
+                        .a_type = x->a_type,
+                        .b_type = x->b_type,
+                        .d_type = x->d_type,
+                        .m = 16,
+                        .n = 8,
+                        .k = x->form->k,
+                        .ld = 8,
+                        .saturate = x->saturate,
+                        .a = a,
+                        .b = b,
+                        .cd = &cd[0][0]};
     if (x->form->block) {
         if (!gather_scales(w, in, scale_a, scale_b)) return EMU_FAULT;
         j.block = x->form->block;
@@ -150,7 +166,9 @@ static const struct form *find_form(struct emu_decode *d, const struct mma *x, i
     const struct form *found = NULL;
     for (int i = 0; i < COUNT(forms); i++) {
         const struct form *f = &forms[i];
-        if (f->k != k || f->kind != kind || f->block != block || !all_in(f->inputs, x->a_type) || !all_in(f->inputs, x->b_type)) continue;
+        if (f->k != k || f->kind != kind || f->block != block || !all_in(f->inputs, x->a_type) ||
+            !all_in(f->inputs, x->b_type))
+            continue;
         if (!all_in(f->results, x->d_type) || (block && !all_in(f->scales, x->scale_type))) continue;
         found = f;
         if (emu_target_has(d->module, f->need)) return f;
@@ -168,11 +186,14 @@ static bool mixable(enum num_type a, enum num_type b)
 static bool ids_ok(struct emu_decode *d, int i, int bytes, uint64_t most_thread)
 {
     const struct emu_raw *r = &d->op[i];
-    if (i >= d->nop || r->kind != EMU_RAW_VEC || r->n != 2) return emu_bad(d, "{byte id, thread id} is wanted as operand %d", i + 1);
+    if (i >= d->nop || r->kind != EMU_RAW_VEC || r->n != 2)
+        return emu_bad(d, "{byte id, thread id} is wanted as operand %d", i + 1);
     if (r->elem[0].kind == EMU_RAW_INT && (r->elem[0].bits % (uint64_t)bytes || r->elem[0].bits > 3))
-        return emu_bad(d, "scale byte id %llu; %d bytes are used, from a multiple of %d on", (unsigned long long)r->elem[0].bits, bytes, bytes);
+        return emu_bad(d, "scale byte id %llu; %d bytes are used, from a multiple of %d on",
+                       (unsigned long long)r->elem[0].bits, bytes, bytes);
     if (r->elem[1].kind == EMU_RAW_INT && r->elem[1].bits > most_thread)
-        return emu_bad(d, "scale thread id %llu; 0 to %llu are possible", (unsigned long long)r->elem[1].bits, (unsigned long long)most_thread);
+        return emu_bad(d, "scale thread id %llu; 0 to %llu are possible", (unsigned long long)r->elem[1].bits,
+                       (unsigned long long)most_thread);
     return true;
 }
 
@@ -198,10 +219,12 @@ bool emu_decode_mma(struct emu_decode *d, struct emu_insn *in)
     if (scaled && !emu_mod(d, "block_scale")) return emu_bad(d, "'.block_scale' is wanted here");
     if (scaled) vec = emu_mod_one_of(d, vec_names);
     x->saturate = emu_mod(d, "satfinite");
-    if (!tensor_type(d, &x->d_type) || !tensor_type(d, &x->a_type) || !tensor_type(d, &x->b_type) || !tensor_type(d, &c_type))
+    if (!tensor_type(d, &x->d_type) || !tensor_type(d, &x->a_type) || !tensor_type(d, &x->b_type) ||
+        !tensor_type(d, &c_type))
         return emu_bad(d, "four element types are wanted: of D, A, B and C");
     if (scaled && !tensor_type(d, &x->scale_type)) return emu_bad(d, "a type of scales is wanted");
-    if (c_type != x->d_type || !mixable(x->a_type, x->b_type)) return emu_bad(d, "these element types do not go together");
+    if (c_type != x->d_type || !mixable(x->a_type, x->b_type))
+        return emu_bad(d, "these element types do not go together");
     if (vec < 0 && kind == KIND_MXF4NVF4) return emu_bad(d, "'.scale_vec::2X' or '.scale_vec::4X' is wanted");
     int block = !scaled ? 0 : vec < 0 ? 32 : k >> vec;
     if (!(x->form = find_form(d, x, k, kind, block))) return emu_bad(d, "no such form of mma");

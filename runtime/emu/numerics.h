@@ -10,8 +10,8 @@
 /* ---- element types ---- */
 
 enum num_type {
-    NUM_f16, NUM_bf16, NUM_tf32, NUM_f32, NUM_f64, NUM_e4m3, NUM_e5m2, NUM_e2m3, NUM_e3m2, NUM_e2m1, NUM_ue8m0, NUM_ue4m3,
-    NUM_s4, NUM_u4, NUM_s8, NUM_u8, NUM_s16, NUM_u16, NUM_s32, NUM_u32, NUM_s64, NUM_u64, NUM_TYPES
+    NUM_f16, NUM_bf16, NUM_tf32, NUM_f32, NUM_f64, NUM_e4m3, NUM_e5m2, NUM_e2m3, NUM_e3m2, NUM_e2m1, NUM_ue8m0,
+    NUM_ue4m3, NUM_s4, NUM_u4, NUM_s8, NUM_u8, NUM_s16, NUM_u16, NUM_s32, NUM_u32, NUM_s64, NUM_u64, NUM_TYPES
 };
 
 /* A floating format: fraction bits `frac` below exponent bits `exp`; a tf32 lies 13 bits up in its word (`low`).

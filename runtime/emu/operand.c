@@ -60,16 +60,20 @@ static int spread_chunk(const struct smem_operand *o, const uint8_t *chunk, uint
     }
 }
 
-bool smem_operand_read(const struct emu_who *who, struct emu_cta *cta, const struct smem_operand *o, bool columns, uint32_t *out)
+bool smem_operand_read(const struct emu_who *who, struct emu_cta *cta, const struct smem_operand *o, bool columns,
+                       uint32_t *out)
 {
-    int per_chunk = 128 / o->bits, lines = o->mn_major ? o->k : o->mn, chunks = (o->mn_major ? o->mn : o->k) / per_chunk;
+    int per_chunk = 128 / o->bits, lines = o->mn_major ? o->k : o->mn,
+        chunks = (o->mn_major ? o->mn : o->k) / per_chunk;
     int rest = (o->mn_major ? o->mn : o->k) % per_chunk; /* N = 8 of 8-bit columns is half a chunk */
     for (int line = 0; line < lines; line++)
         for (int c = 0; c < chunks + (rest != 0); c++) {
             uint32_t byte = 16 * (uint32_t)c, word[32];
             uint8_t chunk[17] = {0};
-            uint32_t at = o->mn_major ? chunk_mn_major(o, byte, (uint32_t)line) : chunk_k_major(o, (uint32_t)line, byte);
-            if (!emu_smem_read(who, cta, at & 0x3FFFF, chunk, c < chunks ? 16 : (uint32_t)(rest * o->bits / 8))) return false;
+            uint32_t at =
+                o->mn_major ? chunk_mn_major(o, byte, (uint32_t)line) : chunk_k_major(o, (uint32_t)line, byte);
+            if (!emu_smem_read(who, cta, at & 0x3FFFF, chunk, c < chunks ? 16 : (uint32_t)(rest * o->bits / 8)))
+                return false;
             spread_chunk(o, chunk, word);
             int first = c * per_chunk, n = c < chunks ? per_chunk : rest;
             for (int i = 0; i < n; i++) {

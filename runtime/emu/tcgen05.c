@@ -11,7 +11,8 @@
 /* ---- kinds ---- */
 
 enum kind { KIND_F16, KIND_TF32, KIND_F8F6F4, KIND_I8, KIND_MXF8F6F4, KIND_MXF4, KIND_MXF4NVF4, KINDS };
-static const char *const kind_names[] = {"kind::f16", "kind::tf32", "kind::f8f6f4", "kind::i8", "kind::mxf8f6f4", "kind::mxf4", "kind::mxf4nvf4", NULL};
+static const char *const kind_names[] = {"kind::f16",      "kind::tf32", "kind::f8f6f4",   "kind::i8",
+                                         "kind::mxf8f6f4", "kind::mxf4", "kind::mxf4nvf4", NULL};
 enum { NO_TYPE = NUM_TYPES };
 static const struct {
     int k, bits; /* one instruction's k; bits of an element's place in memory */
@@ -63,8 +64,10 @@ static bool take_types(struct product *p, uint32_t desc)
 {
     enum kind k = p->x->kind;
     uint32_t a = desc >> 7 & 7, b = desc >> 10 & 7;
-    if (a > 5 || kinds[k].type[a] == NO_TYPE) return fail(p, "instruction descriptor: type of A that this kind does not have", a);
-    if (b > 5 || kinds[k].type[b] == NO_TYPE) return fail(p, "instruction descriptor: type of B that this kind does not have", b);
+    if (a > 5 || kinds[k].type[a] == NO_TYPE)
+        return fail(p, "instruction descriptor: type of A that this kind does not have", a);
+    if (b > 5 || kinds[k].type[b] == NO_TYPE)
+        return fail(p, "instruction descriptor: type of B that this kind does not have", b);
     p->a_type = (enum num_type)kinds[k].type[a];
     p->b_type = (enum num_type)kinds[k].type[b];
     if (k == KIND_F16 && a != b) return fail(p, "instruction descriptor: A and B of different types; type of B", b);
@@ -80,15 +83,21 @@ static bool take_result(struct product *p, uint32_t desc)
         p->id_b = (int)(desc >> 4 & 3);
         p->id_a = (int)(desc >> 29 & 3);
         p->scale_type = desc >> 23 & 1 ? NUM_ue8m0 : NUM_ue4m3;
-        if (k != KIND_MXF4NVF4 && p->scale_type != NUM_ue8m0) return fail(p, "instruction descriptor: scale type; ue8m0 (1) is wanted", 0);
-        if (p->scale_type == NUM_ue4m3 && p->x->block != 16) return fail(p, "instruction descriptor: ue4m3 scales go with .block16, not with blocks of", (unsigned)p->x->block);
+        if (k != KIND_MXF4NVF4 && p->scale_type != NUM_ue8m0)
+            return fail(p, "instruction descriptor: scale type; ue8m0 (1) is wanted", 0);
+        if (p->scale_type == NUM_ue4m3 && p->x->block != 16)
+            return fail(p, "instruction descriptor: ue4m3 scales go with .block16, not with blocks of",
+                        (unsigned)p->x->block);
         int bytes = kinds[k].k / p->x->block;
-        if (p->id_a % bytes || p->id_b % bytes) return fail(p, "instruction descriptor: scale id; it must be a multiple of the bytes used", (unsigned)(p->id_a % bytes ? p->id_a : p->id_b));
+        if (p->id_a % bytes || p->id_b % bytes)
+            return fail(p, "instruction descriptor: scale id; it must be a multiple of the bytes used",
+                        (unsigned)(p->id_a % bytes ? p->id_a : p->id_b));
         return true;
     }
     p->d_type = d == 0 ? NUM_f16 : d == 1 ? NUM_f32 : NUM_s32;
     p->saturate = k == KIND_I8 && desc >> 3 & 1;
-    bool ok = k == KIND_I8 ? d == 2 : d == 1 || (d == 0 && (k == KIND_F8F6F4 || (k == KIND_F16 && p->a_type == NUM_f16)));
+    bool ok =
+        k == KIND_I8 ? d == 2 : d == 1 || (d == 0 && (k == KIND_F8F6F4 || (k == KIND_F16 && p->a_type == NUM_f16)));
     return ok || fail(p, "instruction descriptor: type of D that does not go with this kind", d);
 }
 
@@ -99,7 +108,8 @@ static bool shape_ok(const struct product *p)
     if (kinds[p->x->kind].bits == 8 && p->b.mn_major && step < 16 * p->x->group) step = 16 * p->x->group;
     bool m_ok = p->x->group == 2 ? m == 128 || m == 256 : kinds[p->x->kind].scaled ? m == 128 : m == 64 || m == 128;
     if (!m_ok) return fail(p, "instruction descriptor: M that this form does not have", (unsigned)m);
-    if (n < step || n > 256 || n % step) return fail(p, "instruction descriptor: N that this form does not have", (unsigned)n);
+    if (n < step || n > 256 || n % step)
+        return fail(p, "instruction descriptor: N that this form does not have", (unsigned)n);
     return true;
 }
 
@@ -109,7 +119,8 @@ static bool take_idesc(struct product *p, uint32_t desc)
     uint32_t unused = scaled ? 0x8700004Fu : 0xE0800047u;
     if (!scaled && p->x->kind != KIND_I8) unused |= 8;
     if (desc & unused) {
-        emu_fault(p->issue.warp, p->issue.in, -1, "instruction descriptor 0x%08x: bits 0x%08x must be zero here", desc, desc & unused);
+        emu_fault(p->issue.warp, p->issue.in, -1, "instruction descriptor 0x%08x: bits 0x%08x must be zero here", desc,
+                  desc & unused);
         return false;
     }
     p->m = (int)(desc >> 24 & 31) * 16;
@@ -118,9 +129,12 @@ static bool take_idesc(struct product *p, uint32_t desc)
     p->a.mn_major = desc >> 15 & 1;
     p->b.mn_major = desc >> 16 & 1;
     if (!take_types(p, desc) || !take_result(p, desc)) return false;
-    if (p->x->kind == KIND_I8 && desc >> 13 & 3) return fail(p, "instruction descriptor: negation of integers", desc >> 13 & 3);
-    if (kinds[p->x->kind].dense_fp4 && desc >> 15 & 3) return fail(p, "instruction descriptor: fp4 operands are K-major only; transpose bits", desc >> 15 & 3);
-    if (p->x->a_in_tmem && p->a.mn_major) return fail(p, "instruction descriptor: A in tensor memory cannot be transposed", 1);
+    if (p->x->kind == KIND_I8 && desc >> 13 & 3)
+        return fail(p, "instruction descriptor: negation of integers", desc >> 13 & 3);
+    if (kinds[p->x->kind].dense_fp4 && desc >> 15 & 3)
+        return fail(p, "instruction descriptor: fp4 operands are K-major only; transpose bits", desc >> 15 & 3);
+    if (p->x->a_in_tmem && p->a.mn_major)
+        return fail(p, "instruction descriptor: A in tensor memory cannot be transposed", 1);
     return shape_ok(p);
 }
 
@@ -134,13 +148,18 @@ static bool take_descriptor(const struct emu_who *who, uint64_t desc, struct sme
     o->sbo = (uint32_t)(desc >> 32 & 0x3FFF) << 4;
     o->base = (uint32_t)(desc >> 49 & 7);
     int mode = modes[desc >> 61];
-    if ((desc >> 46 & 7) != 1) return emu_fault_who(who, "descriptor 0x%016llx: bits 48:46 are %u; 1 is wanted", (unsigned long long)desc, (unsigned)(desc >> 46 & 7));
-    if (desc & 0x1FF00000C000C000ull) return emu_fault_who(who, "descriptor 0x%016llx has bits set in its unused fields", (unsigned long long)desc);
+    if ((desc >> 46 & 7) != 1)
+        return emu_fault_who(who, "descriptor 0x%016llx: bits 48:46 are %u; 1 is wanted", (unsigned long long)desc,
+                             (unsigned)(desc >> 46 & 7));
+    if (desc & 0x1FF00000C000C000ull)
+        return emu_fault_who(who, "descriptor 0x%016llx has bits set in its unused fields", (unsigned long long)desc);
     if (mode < 0) return emu_fault_who(who, "descriptor 0x%016llx: no such swizzle", (unsigned long long)desc);
     o->swizzle = (enum swizzle)mode;
     bool wide_mn = o->mn_major && o->bits == 32;
     if (wide_mn != (o->swizzle == SWIZZLE_128_ATOM_32))
-        return emu_fault_who(who, "descriptor 0x%016llx: 32-bit elements by rows of mn, and they alone, take the 128-byte swizzle of 32-byte atoms",
+        return emu_fault_who(who,
+                             "descriptor 0x%016llx: 32-bit elements by rows of mn, and they alone, take the 128-byte "
+                             "swizzle of 32-byte atoms",
                              (unsigned long long)desc);
     return true;
 }
@@ -158,13 +177,15 @@ static bool address_ok(const struct product *p, uint32_t address, const char *wh
 {
     uint32_t lane = address >> 16;
     if (lane == 0 || (lane == 16 && p->m == 64 && p->x->group == 1)) return true;
-    emu_fault(p->issue.warp, p->issue.in, -1, "%s at lane %u of tensor memory; it begins at lane 0%s", what, lane, p->m == 64 ? " or 16" : "");
+    emu_fault(p->issue.warp, p->issue.in, -1, "%s at lane %u of tensor memory; it begins at lane 0%s", what, lane,
+              p->m == 64 ? " or 16" : "");
     return false;
 }
 
 static struct tmem_region region_d(const struct product *p)
 {
-    return (struct tmem_region){(int)(p->d & 0xFFFF), p->x->group == 2 && p->m == 128 ? p->n / 2 : p->n, lanes_of(p, p->d)};
+    return (struct tmem_region){(int)(p->d & 0xFFFF), p->x->group == 2 && p->m == 128 ? p->n / 2 : p->n,
+                                lanes_of(p, p->d)};
 }
 
 static struct tmem_region region_a(const struct product *p)
@@ -196,12 +217,15 @@ static bool begin_tmem(const struct emu_who *who, const struct product *p)
     for (int c = 0; c < p->x->group; c++) {
         if (!tmem_allocated(who, p->cta[c], &d)) return false;
         if (tmem_busy(p->cta[c], &d, TMEM_LOADING))
-            return emu_fault_who(who, "D overwrites columns that a tcgen05.ld in flight still reads: tcgen05.wait::ld is missing before the barrier");
-        if (tmem_busy(p->cta[c], &d, TMEM_STORING)) return emu_fault_who(who, "D lies where a tcgen05.st is in flight: tcgen05.wait::st is missing");
+            return emu_fault_who(who, "D overwrites columns that a tcgen05.ld in flight still reads: tcgen05.wait::ld "
+                                      "is missing before the barrier");
+        if (tmem_busy(p->cta[c], &d, TMEM_STORING))
+            return emu_fault_who(who, "D lies where a tcgen05.st is in flight: tcgen05.wait::st is missing");
         for (int i = 0; i < n; i++) {
             if (!tmem_allocated(who, p->cta[c], &r[i])) return false;
             if (tmem_busy(p->cta[c], &r[i], TMEM_STORING))
-                return emu_fault_who(who, "reads tensor memory while a tcgen05.st to it is in flight: tcgen05.wait::st is missing");
+                return emu_fault_who(
+                    who, "reads tensor memory while a tcgen05.st to it is in flight: tcgen05.wait::st is missing");
         }
     }
     for (int c = 0; c < p->x->group && p->issue.late; c++) tmem_count(p->cta[c], &d, TMEM_WRITING, 1);
@@ -214,7 +238,8 @@ static bool begin_tmem(const struct emu_who *who, const struct product *p)
 static void read_a_tmem(const struct product *p, struct emu_cta *cta, int rows, uint32_t *out)
 {
     const struct tmem *t = tmem_of(cta);
-    int bits = kinds[p->x->kind].bits, k = kinds[p->x->kind].k, column = (int)(p->a_tmem & 0xFFFF), lane0 = (int)(p->a_tmem >> 16);
+    int bits = kinds[p->x->kind].bits, k = kinds[p->x->kind].k, column = (int)(p->a_tmem & 0xFFFF),
+        lane0 = (int)(p->a_tmem >> 16);
     uint32_t mask = bits == 32 ? ~0u : (1u << bits) - 1;
     bool spread = p->x->group == 1 && p->m == 64;
     for (int m = 0; m < rows; m++)
@@ -229,17 +254,20 @@ static void read_a_tmem(const struct product *p, struct emu_cta *cta, int rows, 
 
 /* Scale bytes of `rows` rows: byte s of row m lies in column m / 32, lane m % 32, the same in all four groups of lanes. With
  * M = 128 over two blocks the halves of B's columns lie in the halves of the lanes. */
-static bool read_scales(const struct product *p, struct emu_cta *cta, uint32_t address, int rows, int id, bool halves, uint8_t *out)
+static bool read_scales(const struct product *p, struct emu_cta *cta, uint32_t address, int rows, int id, bool halves,
+                        uint8_t *out)
 {
     const struct tmem *t = tmem_of(cta);
     int n = kinds[p->x->kind].k / p->x->block, column = (int)(address & 0xFFFF);
     for (int r = 0; r < rows; r++) {
-        int part = halves ? r / (rows / 2) : 0, at = halves ? r % (rows / 2) : r, first = part ? 2 : 0, groups = halves ? 2 : 4;
+        int part = halves ? r / (rows / 2) : 0, at = halves ? r % (rows / 2) : r, first = part ? 2 : 0,
+            groups = halves ? 2 : 4;
         uint32_t word = t->cell[32 * first + at % 32][column + at / 32];
         uint32_t used = (n == 4 ? ~0u : (1u << 8 * n) - 1) << 8 * id;
         for (int g = first + 1; g < first + groups; g++)
             if ((t->cell[32 * g + at % 32][column + at / 32] ^ word) & used)
-                return fail(p, "scales are not repeated in all groups of 32 lanes; column", (unsigned)(column + at / 32));
+                return fail(p, "scales are not repeated in all groups of 32 lanes; column",
+                            (unsigned)(column + at / 32));
         for (int s = 0; s < n; s++) out[r * n + s] = (uint8_t)(word >> 8 * (id + s));
     }
     return true;
@@ -259,7 +287,8 @@ static uint32_t *cell_of(const struct product *p, struct tmem *t, int m, int n)
 
 static uint32_t scaled_down(const struct product *p, uint32_t v)
 {
-    if (p->d_type == NUM_f16) return num_f16_of_f32(num_float_bits(ldexpf(num_float(num_f32_of_f16(v)), -(int)p->x->scale_d)));
+    if (p->d_type == NUM_f16)
+        return num_f16_of_f32(num_float_bits(ldexpf(num_float(num_f32_of_f16(v)), -(int)p->x->scale_d)));
     return num_float_bits(ldexpf(num_float(v), -(int)p->x->scale_d));
 }
 
@@ -294,11 +323,25 @@ static bool block_product(const struct product *p, const struct emu_who *who, in
     oa.mn = rows;
     if (p->x->a_in_tmem) read_a_tmem(p, cta, rows, a);
     else if (!smem_operand_read(who, cta, &oa, false, a)) return false;
-    struct num_mma j = {.chip = cta->cluster->grid->emu->config.chip, .unit = NUM_TCGEN05, .a_type = p->a_type, .b_type = p->b_type, .d_type = p->d_type,
-                        .m = rows, .n = p->n, .k = k, .ld = p->n, .negate = p->negate, .saturate = p->saturate, .a = a, .b = b, .cd = cd};
+    struct num_mma j = {.chip = cta->cluster->grid->emu->config.chip,
+                        .unit = NUM_TCGEN05,
+                        .a_type = p->a_type,
+                        .b_type = p->b_type,
+                        .d_type = p->d_type,
+                        .m = rows,
+                        .n = p->n,
+                        .k = k,
+                        .ld = p->n,
+                        .negate = p->negate,
+                        .saturate = p->saturate,
+                        .a = a,
+                        .b = b,
+                        .cd = cd};
     if (kinds[p->x->kind].scaled) {
         bool halves = p->x->group == 2 && p->m == 128;
-        if (!read_scales(p, cta, p->scale_a, rows, p->id_a, false, scale_a) || !read_scales(p, cta, p->scale_b, p->n, p->id_b, halves, scale_b)) return false;
+        if (!read_scales(p, cta, p->scale_a, rows, p->id_a, false, scale_a) ||
+            !read_scales(p, cta, p->scale_b, p->n, p->id_b, halves, scale_b))
+            return false;
         j.scale_a = scale_a;
         j.scale_b = scale_b;
         j.block = p->x->block;
@@ -380,7 +423,8 @@ static bool fill_product(struct product *p, const struct emu_who *who)
     if (x->a_in_tmem) {
         p->a_tmem = (uint32_t)emu_addr_of(w, &x->a, lane);
         if (!address_ok(p, p->a_tmem, "A")) return false;
-        if (lanes_of(p, p->a_tmem) != lanes_of(p, p->d)) return emu_fault_who(who, "A and D lie in different lanes of tensor memory");
+        if (lanes_of(p, p->a_tmem) != lanes_of(p, p->d))
+            return emu_fault_who(who, "A and D lie in different lanes of tensor memory");
     } else if (!take_descriptor(who, emu_row64(w, x->a_desc)[lane], &p->a)) {
         return false;
     }
@@ -402,7 +446,8 @@ static enum emu_next run_mma(struct emu_warp *w, const struct emu_insn *in, uint
     struct emu_cta *cta[2];
     if (lane < 0) return EMU_FAULT;
     take_blocks(w, x->group, cta);
-    if (x->group == 2 && w->cta->cluster->size % 2) return emu_fault(w, in, lane, ".cta_group::2 in a cluster of %u blocks", w->cta->cluster->size);
+    if (x->group == 2 && w->cta->cluster->size % 2)
+        return emu_fault(w, in, lane, ".cta_group::2 in a cluster of %u blocks", w->cta->cluster->size);
     if (!both_groups(&who, x->group, cta)) return EMU_FAULT;
     struct emu_async *op = emu_async_new(&who, EMU_ASYNC_TCGEN05, sizeof(struct product));
     struct product *p = (struct product *)op->payload;
@@ -489,7 +534,8 @@ static enum emu_next run_cp(struct emu_warp *w, const struct emu_insn *in, uint3
     struct emu_cta *cta[2];
     if (lane < 0) return EMU_FAULT;
     take_blocks(w, x->group, cta);
-    if (x->group == 2 && w->cta->cluster->size % 2) return emu_fault(w, in, lane, ".cta_group::2 in a cluster of %u blocks", w->cta->cluster->size);
+    if (x->group == 2 && w->cta->cluster->size % 2)
+        return emu_fault(w, in, lane, ".cta_group::2 in a cluster of %u blocks", w->cta->cluster->size);
     if (!both_groups(&who, x->group, cta)) return EMU_FAULT;
     struct emu_async *a = emu_async_new(&who, EMU_ASYNC_TCGEN05, sizeof(struct copy_op));
     struct copy_op *op = (struct copy_op *)a->payload;
@@ -540,7 +586,9 @@ static enum emu_next run_commit(struct emu_warp *w, const struct emu_insn *in, u
     struct commit_op *op = (struct commit_op *)a->payload;
     op->issue = (struct tmem_issue){TMEM_COMMIT, w, in, emu_async_is_late(w->cta->cluster)};
     op->blocks = x->multicast ? emu_row(w, x->mask)[lane] & 0xFFFF : 1u << cta->rank;
-    a->mbar_cta = x->multicast && op->blocks ? &w->cta->cluster->cta[__builtin_ctz(op->blocks) % (int)w->cta->cluster->size] : cta;
+    a->mbar_cta = x->multicast && op->blocks
+                      ? &w->cta->cluster->cta[__builtin_ctz(op->blocks) % (int)w->cta->cluster->size]
+                      : cta;
     a->mbar = offset;
     a->write = commit_effect;
     a->order = order_of(w, lane);
@@ -560,9 +608,11 @@ static bool decode_block(struct emu_decode *d, struct mma *x)
     if (!emu_mod(d, "block_scale")) return emu_bad(d, "'.block_scale' is wanted here");
     int i = emu_mod_one_of(d, names), k = kinds[x->kind].k;
     if (i < 0 && x->kind == KIND_MXF4NVF4) return emu_bad(d, "'.block16' or '.block32' is wanted here");
-    if (i >= 2 && d->module->suffix != 'a') return emu_bad(d, "'.scale_vec' is available on exactly one chip's targets; '.block16' and '.block32' on all");
+    if (i >= 2 && d->module->suffix != 'a')
+        return emu_bad(d, "'.scale_vec' is available on exactly one chip's targets; '.block16' and '.block32' on all");
     x->block = i < 0 || i == 0 ? 32 : i == 1 ? 16 : k >> (i - 2);
-    if (x->block != 32 && !(x->kind == KIND_MXF4NVF4 && x->block == 16)) return emu_bad(d, "this kind has no such blocks of scales");
+    if (x->block != 32 && !(x->kind == KIND_MXF4NVF4 && x->block == 16))
+        return emu_bad(d, "this kind has no such blocks of scales");
     return true;
 }
 
@@ -587,12 +637,14 @@ static bool decode_rest(struct emu_decode *d, struct mma *x)
 
 bool emu_decode_tcgen05_mma(struct emu_decode *d, struct emu_insn *in)
 {
-    static const char *const hints[] = {"collector::a::fill", "collector::a::use", "collector::a::lastuse", "collector::a::discard", NULL};
+    static const char *const hints[] = {"collector::a::fill", "collector::a::use", "collector::a::lastuse",
+                                        "collector::a::discard", NULL};
     struct mma *x = new(d->arena, struct mma);
     in->x = x;
     in->run = run_mma;
     const char *first = emu_mod_peek(d);
-    if (first && (!strcmp(first, "ws") || !strcmp(first, "sp"))) return emu_bad(d, "tcgen05.mma.%s is not emulated", first);
+    if (first && (!strcmp(first, "ws") || !strcmp(first, "sp")))
+        return emu_bad(d, "tcgen05.mma.%s is not emulated", first);
     if (!(x->group = tmem_take_group(d))) return false;
     int kind = emu_mod_one_of(d, kind_names);
     if (kind < 0) return emu_bad(d, "a kind is wanted here");
@@ -615,7 +667,8 @@ bool emu_decode_tcgen05_cp(struct emu_decode *d, struct emu_insn *in)
     if (!(x->group = tmem_take_group(d))) return false;
     const char *shape = emu_mod_take(d), *times = emu_mod_peek(d);
     for (int i = 0; shape && i < CP_SHAPES; i++) {
-        if (strcmp(copies[i].name, shape) || (copies[i].copies && (!times || strcmp(copies[i].copies, times)))) continue;
+        if (strcmp(copies[i].name, shape) || (copies[i].copies && (!times || strcmp(copies[i].copies, times))))
+            continue;
         if (copies[i].copies) emu_mod_take(d);
         x->shape = (enum copy_shape)i;
         return emu_mem(d, 0, &x->to) && emu_src(d, 1, EMU_T_B64, &x->desc);

@@ -26,7 +26,8 @@ struct smem_operand {
     int element_bits; /* in such a slot: 4 or 6 */
 };
 /* Reads all elements, a word each: out[mn * k_elements + k], or for `columns` out[((mn / 8) * k_elements + k) * 8 + mn % 8]. */
-bool smem_operand_read(const struct emu_who *who, struct emu_cta *cta, const struct smem_operand *o, bool columns, uint32_t *out);
+bool smem_operand_read(const struct emu_who *who, struct emu_cta *cta, const struct smem_operand *o, bool columns,
+                       uint32_t *out);
 /* The address that the hardware reads: the permutation of the operand's swizzle, on the absolute address. */
 uint32_t smem_swizzle(enum swizzle s, uint32_t base, uint32_t address);
 

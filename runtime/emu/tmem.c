@@ -22,8 +22,10 @@ struct tmem *tmem_of(struct emu_cta *cta)
 bool tmem_group(const struct emu_who *who, struct emu_cta *cta, int group)
 {
     struct tmem *t = tmem_of(cta);
-    if (group == 2 && cta->cluster->size % 2) return emu_fault_who(who, ".cta_group::2 in a cluster of %u blocks", cta->cluster->size);
-    if (t->group && t->group != group) return emu_fault_who(who, ".cta_group::%d in a kernel that has used .cta_group::%d", group, t->group);
+    if (group == 2 && cta->cluster->size % 2)
+        return emu_fault_who(who, ".cta_group::2 in a cluster of %u blocks", cta->cluster->size);
+    if (t->group && t->group != group)
+        return emu_fault_who(who, ".cta_group::%d in a kernel that has used .cta_group::%d", group, t->group);
     t->group = group;
     return true;
 }
@@ -36,7 +38,8 @@ bool tmem_allocated(const struct emu_who *who, struct emu_cta *cta, const struct
         for (int i = 0; i < t->n_allocations && !found; i++)
             found = c >= t->allocation[i].column && c < t->allocation[i].column + t->allocation[i].columns;
         if (!found)
-            return emu_fault_who(who, "tensor memory columns %d to %d are accessed; column %d is not allocated", r->column, r->column + r->columns - 1, c);
+            return emu_fault_who(who, "tensor memory columns %d to %d are accessed; column %d is not allocated",
+                                 r->column, r->column + r->columns - 1, c);
     }
     return true;
 }
@@ -68,7 +71,8 @@ bool emu_tcgen05_cta_end(struct emu_warp *w, struct emu_cta *cta)
     const struct tmem *t = cta->tmem;
     if (!t || !t->n_allocations) return true;
     const struct tmem_allocation *a = &t->allocation[0];
-    emu_fault(w, a->in, -1, "the block ended with %d columns of tensor memory allocated here and not deallocated", a->columns);
+    emu_fault(w, a->in, -1, "the block ended with %d columns of tensor memory allocated here and not deallocated",
+              a->columns);
     return false;
 }
 
@@ -117,17 +121,20 @@ static enum emu_next run_alloc(struct emu_warp *w, const struct emu_insn *in, ui
     struct tmem *t = tmem_of(w->cta);
     uint32_t n = emu_row(w, x->columns)[0], offset, at;
     struct emu_cta *cta;
-    if (!tensor_whole_warp(w, in, mask) || !columns_ok(w, in, n) || !tmem_group(&who, w->cta, x->group)) return EMU_FAULT;
+    if (!tensor_whole_warp(w, in, mask) || !columns_ok(w, in, n) || !tmem_group(&who, w->cta, x->group))
+        return EMU_FAULT;
     if (t->relinquished) return emu_fault(w, in, -1, "tcgen05.alloc after tcgen05.relinquish_alloc_permit");
     if (t->last_columns && (int)n > t->last_columns)
-        return emu_fault(w, in, -1, "%u columns after an allocation of %d: a block's allocations may not grow", n, t->last_columns);
+        return emu_fault(w, in, -1, "%u columns after an allocation of %d: a block's allocations may not grow", n,
+                         t->last_columns);
     int column = find_gap(t, (int)n);
     if (column < 0) return emu_block(w, "tensor memory");
     t->last_columns = (int)n;
     t->allocation[t->n_allocations++] = (struct tmem_allocation){column, (int)n, w, in};
     poison(t, column, (int)n);
     at = (uint32_t)column;
-    bool ok = emu_smem_at(&who, EMU_SHARED_CTA, emu_shared_address(w, &x->to, 0), 4, &cta, &offset) && emu_smem_write(&who, cta, offset, &at, 4);
+    bool ok = emu_smem_at(&who, EMU_SHARED_CTA, emu_shared_address(w, &x->to, 0), 4, &cta, &offset) &&
+              emu_smem_write(&who, cta, offset, &at, 4);
     return ok ? EMU_NEXT : EMU_FAULT;
 }
 
@@ -137,13 +144,16 @@ static enum emu_next run_dealloc(struct emu_warp *w, const struct emu_insn *in, 
     const struct emu_who who = {w, in, -1};
     struct tmem *t = tmem_of(w->cta);
     uint32_t address = emu_row(w, x->address)[0], n = emu_row(w, x->columns)[0];
-    if (!tensor_whole_warp(w, in, mask) || !columns_ok(w, in, n) || !tmem_group(&who, w->cta, x->group)) return EMU_FAULT;
+    if (!tensor_whole_warp(w, in, mask) || !columns_ok(w, in, n) || !tmem_group(&who, w->cta, x->group))
+        return EMU_FAULT;
     for (int i = 0; i < t->n_allocations; i++) {
         struct tmem_allocation *a = &t->allocation[i];
         if ((uint32_t)a->column != address) continue;
-        if (a->columns != (int)n) return emu_fault(w, in, -1, "%u columns are given back of an allocation of %d", n, a->columns);
+        if (a->columns != (int)n)
+            return emu_fault(w, in, -1, "%u columns are given back of an allocation of %d", n, a->columns);
         struct tmem_region r = {a->column, a->columns, 0xFF};
-        if (tmem_busy(w->cta, &r, TMEM_WRITING) || tmem_busy(w->cta, &r, TMEM_STORING) || tmem_busy(w->cta, &r, TMEM_LOADING))
+        if (tmem_busy(w->cta, &r, TMEM_WRITING) || tmem_busy(w->cta, &r, TMEM_STORING) ||
+            tmem_busy(w->cta, &r, TMEM_LOADING))
             return emu_fault(w, in, -1, "tensor memory is given back while operations on it are in flight");
         *a = t->allocation[--t->n_allocations];
         emu_progress(w->cta->cluster);
@@ -179,7 +189,8 @@ bool emu_decode_tcgen05_alloc(struct emu_decode *d, struct emu_insn *in)
     if (!emu_mod(d, "b32")) return emu_bad(d, "'.b32' is wanted here");
     if (emu_is_imm(d, 1)) {
         uint64_t n = d->op[1].bits;
-        if (n < 32 || n > TMEM_COLUMNS || n & (n - 1)) return emu_bad(d, "a power of two from 32 to 512 columns is wanted");
+        if (n < 32 || n > TMEM_COLUMNS || n & (n - 1))
+            return emu_bad(d, "a power of two from 32 to 512 columns is wanted");
     }
     return emu_mem(d, 0, &x->to) && emu_src(d, 1, EMU_T_B32, &x->columns);
 }
@@ -242,12 +253,17 @@ static bool take_address(struct emu_warp *w, const struct emu_insn *in, int *lan
     const struct move *x = in->x;
     uint32_t a = (uint32_t)emu_addr_of(w, &x->address, 0), own = 32 * ((uint32_t)w->id % 4), at = a >> 16;
     for (uint32_t l = 1; l < 32; l++)
-        if ((uint32_t)emu_addr_of(w, &x->address, l) != a) return emu_fault(w, in, (int)l, "the tensor memory address differs among the warp's lanes"), false;
+        if ((uint32_t)emu_addr_of(w, &x->address, l) != a)
+            return emu_fault(w, in, (int)l, "the tensor memory address differs among the warp's lanes"), false;
     uint32_t within = at & 31;
     if ((at & ~31u) != own && (at & ~31u) != 0)
-        return emu_fault(w, in, -1, "lane %u of tensor memory; warp %d reaches lanes %u to %u", at, w->id, own, own + 31), false;
+        return emu_fault(w, in, -1, "lane %u of tensor memory; warp %d reaches lanes %u to %u", at, w->id, own,
+                         own + 31),
+               false;
     if (within && (within != 16 || x->shape == S_32x32b))
-        return emu_fault(w, in, -1, "lane %u of tensor memory; this shape begins at a multiple of %d", at, x->shape == S_32x32b ? 32 : 16), false;
+        return emu_fault(w, in, -1, "lane %u of tensor memory; this shape begins at a multiple of %d", at,
+                         x->shape == S_32x32b ? 32 : 16),
+               false;
     *lane = (int)(own + within);
     *column = (int)(a & 0xFFFF);
     return true;
@@ -268,14 +284,19 @@ static bool regions_ok(const struct emu_who *who, const struct tmem_region *r, i
     for (int i = 0; i < n; i++) {
         if (!tmem_allocated(who, cta, &r[i])) return false;
         if (tmem_busy(cta, &r[i], TMEM_WRITING))
-            return emu_fault_who(who, "columns %d to %d are %s while tcgen05.mma or tcgen05.cp on them is in flight: its completion was not waited for",
+            return emu_fault_who(who,
+                                 "columns %d to %d are %s while tcgen05.mma or tcgen05.cp on them is in flight: its "
+                                 "completion was not waited for",
                                  r[i].column, r[i].column + r[i].columns - 1, store ? "stored to" : "loaded");
         if (!store && tmem_busy(cta, &r[i], TMEM_STORING))
-            return emu_fault_who(who, "columns %d to %d are loaded while tcgen05.st to them is in flight: tcgen05.wait::st is missing",
-                                 r[i].column, r[i].column + r[i].columns - 1);
+            return emu_fault_who(
+                who, "columns %d to %d are loaded while tcgen05.st to them is in flight: tcgen05.wait::st is missing",
+                r[i].column, r[i].column + r[i].columns - 1);
         if (store && tmem_busy(cta, &r[i], TMEM_LOADING))
-            return emu_fault_who(who, "columns %d to %d are stored to while tcgen05.ld from them is in flight: tcgen05.wait::ld is missing",
-                                 r[i].column, r[i].column + r[i].columns - 1);
+            return emu_fault_who(
+                who,
+                "columns %d to %d are stored to while tcgen05.ld from them is in flight: tcgen05.wait::ld is missing",
+                r[i].column, r[i].column + r[i].columns - 1);
     }
     return true;
 }
@@ -329,7 +350,8 @@ static bool ld_effect(struct emu_async *a)
     for (int r = 0; r < x->regs; r++)
         for (int l = 0; l < 32; l++)
             if (emu_row(w, x->row[r])[l] != ~0u)
-                return emu_fault(w, op->issue.in, l, "register %d was written before the wait for this tcgen05.ld", r), false;
+                return emu_fault(w, op->issue.in, l, "register %d was written before the wait for this tcgen05.ld", r),
+                       false;
     load(w, x, op->lane, op->column);
     count_move(op, TMEM_LOADING, -1);
     return true;
@@ -432,7 +454,8 @@ static bool decode_move(struct emu_decode *d, struct move *x, const char *half)
     if (s < 0 || !times || times[0] != 'x') return emu_bad(d, "a shape and '.xN' are wanted here");
     x->shape = (enum shape)s;
     x->n = atoi(times + 1);
-    if (x->n < 1 || x->n > shapes[s].most || x->n & (x->n - 1)) return emu_bad(d, "'.%s' is not possible with this shape", times);
+    if (x->n < 1 || x->n > shapes[s].most || x->n & (x->n - 1))
+        return emu_bad(d, "'.%s' is not possible with this shape", times);
     x->half = emu_mod(d, half);
     if (!emu_mod(d, "b32")) return emu_bad(d, "'.b32' is wanted here");
     x->regs = x->n * shapes[s].regs;
@@ -447,8 +470,8 @@ bool emu_decode_tcgen05_ld(struct emu_decode *d, struct emu_insn *in)
     in->aligned = true;
     in->run = run_ld;
     if (emu_mod_peek(d) && !strcmp(emu_mod_peek(d), "red")) return emu_bad(d, "tcgen05.ld.red is not emulated");
-    return decode_move(d, x, "pack::16b") && emu_dst_vec(d, 0, x->regs, 32, &x->row, NULL) && emu_mem(d, 1, &x->address) &&
-           (x->shape != S_16x32bx2 || emu_imm(d, 2, &x->second));
+    return decode_move(d, x, "pack::16b") && emu_dst_vec(d, 0, x->regs, 32, &x->row, NULL) &&
+           emu_mem(d, 1, &x->address) && (x->shape != S_16x32bx2 || emu_imm(d, 2, &x->second));
 }
 
 bool emu_decode_tcgen05_st(struct emu_decode *d, struct emu_insn *in)

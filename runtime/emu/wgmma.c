@@ -62,7 +62,8 @@ static struct shadow *shadow_of(struct emu_warp *w, uint32_t row)
         memset(s->slot = grown(NULL, bytes), 0, bytes);
     }
     if (!s->slot[row]) {
-        if (s->n == s->cap) s->shadow = grown(s->shadow, sizeof *s->shadow * (size_t)(s->cap = s->cap ? 2 * s->cap : 64));
+        if (s->n == s->cap)
+            s->shadow = grown(s->shadow, sizeof *s->shadow * (size_t)(s->cap = s->cap ? 2 * s->cap : 64));
         s->shadow[s->n] = (struct shadow){0};
         s->slot[row] = (uint32_t)++s->n;
     }
@@ -156,7 +157,8 @@ static void gather_a(const struct wgmma *x, const struct product *p, uint32_t *a
         for (int r = 0; r < 4; r++)
             for (int l = 0; l < 32; l++)
                 for (int i = 0; i < e; i++)
-                    a[(16 * v + l / 4 + 8 * (r % 2)) * x->k + l % 4 * e + i + 4 * e * (r / 2)] = p->a_copy[v][r][l] >> i * x->bits & mask;
+                    a[(16 * v + l / 4 + 8 * (r % 2)) * x->k + l % 4 * e + i + 4 * e * (r / 2)] =
+                        p->a_copy[v][r][l] >> i * x->bits & mask;
 }
 
 static bool a_unchanged(const struct product *p, const struct wgmma *x)
@@ -166,7 +168,9 @@ static bool a_unchanged(const struct product *p, const struct wgmma *x)
             const uint32_t *now = emu_row(p->first + v, x->a[r]);
             for (int l = 0; l < 32; l++)
                 if (now[l] != p->a_copy[v][r][l])
-                    return emu_fault(p->first + v, p->in, l, "register %d of A was written before the wait for this wgmma", r), false;
+                    return emu_fault(p->first + v, p->in, l,
+                                     "register %d of A was written before the wait for this wgmma", r),
+                           false;
         }
     return true;
 }
@@ -184,7 +188,9 @@ static bool finish_registers(struct product *p, const struct wgmma *x, const uin
             if (p->late) {
                 for (int l = 0; l < 32; l++)
                     if (reg[l] != ~0u)
-                        return emu_fault(w, p->in, l, "accumulator register %d was written before the wait for this wgmma", r), false;
+                        return emu_fault(w, p->in, l,
+                                         "accumulator register %d was written before the wait for this wgmma", r),
+                               false;
                 if (--s->in_flight) continue;
             }
             memcpy(reg, s->value, sizeof s->value);
@@ -213,8 +219,20 @@ static bool effect(struct emu_async *op)
     } else {
         memset(cd, 0, sizeof *cd * (size_t)(64 * x->n));
     }
-    struct num_mma j = {.chip = cta->cluster->grid->emu->config.chip, .unit = NUM_WGMMA, .a_type = x->a_type, .b_type = x->b_type, .d_type = x->d_type,
-                        .m = 64, .n = x->n, .k = x->k, .ld = x->n, .negate = x->negate, .saturate = x->saturate, .a = a, .b = b, .cd = cd};
+    struct num_mma j = {.chip = cta->cluster->grid->emu->config.chip,
+                        .unit = NUM_WGMMA,
+                        .a_type = x->a_type,
+                        .b_type = x->b_type,
+                        .d_type = x->d_type,
+                        .m = 64,
+                        .n = x->n,
+                        .k = x->k,
+                        .ld = x->n,
+                        .negate = x->negate,
+                        .saturate = x->saturate,
+                        .a = a,
+                        .b = b,
+                        .cd = cd};
     if (!num_mma(&j)) return emu_fault(p->first, p->in, -1, "this chip has no such instruction"), false;
     cta->cluster->stats.mma_count++;
     return finish_registers(p, x, cd);
@@ -231,7 +249,8 @@ static bool begin_registers(struct product *p, const struct wgmma *x)
             uint32_t *reg = emu_row(w, x->d[r]);
             if (!s->in_flight) {
                 if (p->accumulate && s->known && s->fence == fences && memcmp(s->value, reg, sizeof s->value))
-                    return emu_fault(w, p->in, -1, "accumulator register %d was written since the last wgmma.fence", r), false;
+                    return emu_fault(w, p->in, -1, "accumulator register %d was written since the last wgmma.fence", r),
+                           false;
                 memcpy(s->value, reg, sizeof s->value);
             }
             if (p->late) {
@@ -239,7 +258,10 @@ static bool begin_registers(struct product *p, const struct wgmma *x)
                 else
                     for (int l = 0; l < 32; l++)
                         if (reg[l] != ~0u)
-                            return emu_fault(w, p->in, l, "accumulator register %d was written while an earlier wgmma is in flight", r), false;
+                            return emu_fault(w, p->in, l,
+                                             "accumulator register %d was written while an earlier wgmma is in flight",
+                                             r),
+                                   false;
             }
         }
     for (int v = 0; x->a_in_registers && v < 4; v++)
@@ -273,8 +295,10 @@ static bool issue(struct emu_warp *w, const struct emu_insn *in)
     p->a = (struct smem_operand){.mn_major = x->a_mn_major, .mn = 64, .k = x->k, .bits = x->bits};
     p->b = (struct smem_operand){.mn_major = x->b_mn_major, .mn = x->n, .k = x->k, .bits = x->bits};
     bool ok = scale_d(w, in, &p->accumulate) &&
-              (x->a_in_registers || (uniform64(w, in, x->a_desc, "descriptor of A", &desc) && decode_descriptor(&who, desc, &p->a))) &&
-              uniform64(w, in, x->b_desc, "descriptor of B", &desc) && decode_descriptor(&who, desc, &p->b) && begin_registers(p, x);
+              (x->a_in_registers ||
+               (uniform64(w, in, x->a_desc, "descriptor of A", &desc) && decode_descriptor(&who, desc, &p->a))) &&
+              uniform64(w, in, x->b_desc, "descriptor of B", &desc) && decode_descriptor(&who, desc, &p->b) &&
+              begin_registers(p, x);
     if (!ok) {
         free(op);
         return false;
@@ -324,7 +348,8 @@ struct covered {
 static bool is_covered(const struct emu_async *op, const void *arg)
 {
     const struct covered *c = arg;
-    return op->kind == EMU_ASYNC_WGMMA && ((const struct product *)op->payload)->first == c->first && (int64_t)op->group <= c->limit;
+    return op->kind == EMU_ASYNC_WGMMA && ((const struct product *)op->payload)->first == c->first &&
+           (int64_t)op->group <= c->limit;
 }
 
 static enum emu_next run_wait(struct emu_warp *w, const struct emu_insn *in, uint32_t mask)
@@ -406,7 +431,8 @@ bool emu_decode_wgmma_mma(struct emu_decode *d, struct emu_insn *in)
     in->aligned = true;
     in->run = run_mma;
     if (!emu_dst_vec(d, 0, x->n_d, 32, &x->d, NULL) || !emu_src(d, 2, EMU_T_B64, &x->b_desc)) return false;
-    if (x->a_in_registers ? !emu_src_vec(d, 1, 4, EMU_T_B32, &x->a, NULL) : !emu_src(d, 1, EMU_T_B64, &x->a_desc)) return false;
+    if (x->a_in_registers ? !emu_src_vec(d, 1, 4, EMU_T_B32, &x->a, NULL) : !emu_src(d, 1, EMU_T_B64, &x->a_desc))
+        return false;
     if (!emu_src_pred(d, i++, &x->scale_d, &x->scale_d_neg)) return false;
     if (x->d_type == NUM_s32) return true;
     if (!sign(d, i++, &x->negate) || !sign(d, i++, &x->negate)) return false;

@@ -15,7 +15,8 @@ static inline const char *hw_folder(const char *name)
     static char command[256];
     const char *given = getenv("HW_VECTORS");
     if (given) return given;
-    snprintf(command, sizeof command, "mkdir -p build/hw/%d && tar -C build/hw/%d -xJf tests/hw/%s.tar.xz", (int)getpid(), (int)getpid(), name);
+    snprintf(command, sizeof command, "mkdir -p build/hw/%d && tar -C build/hw/%d -xJf tests/hw/%s.tar.xz",
+             (int)getpid(), (int)getpid(), name);
     if (system(command)) {
         printf("cannot unpack tests/hw/%s.tar.xz\n", name);
         exit(1);

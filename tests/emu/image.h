@@ -17,7 +17,8 @@ struct image {
 
 static inline void image_plan(struct image *i)
 {
-    uint32_t rows = i->atom_32 ? 4 : 8, line = (uint32_t)(i->mn_major ? i->mn : i->k) * (uint32_t)i->bits / 8, other = (uint32_t)(i->mn_major ? i->k : i->mn);
+    uint32_t rows = i->atom_32 ? 4 : 8, line = (uint32_t)(i->mn_major ? i->mn : i->k) * (uint32_t)i->bits / 8,
+             other = (uint32_t)(i->mn_major ? i->k : i->mn);
     uint32_t span = (uint32_t)i->span, panels = (line + span - 1) / span, panel = other * span;
     i->bytes = (panels * panel + 1023) & ~1023u;
     if (!i->mn_major) {
@@ -35,8 +36,10 @@ static inline void image_plan(struct image *i)
 /* Byte offset and bit of element (mn, k). */
 static inline uint32_t image_at(const struct image *i, int mn, int k, int *bit)
 {
-    uint32_t span = (uint32_t)i->span, inner = (uint32_t)(i->mn_major ? mn : k) * (uint32_t)i->bits, outer = (uint32_t)(i->mn_major ? k : mn);
-    uint32_t byte = inner / 8, rows = (uint32_t)(i->mn_major ? i->k : i->mn), at = byte / span * rows * span + outer * span + byte % span;
+    uint32_t span = (uint32_t)i->span, inner = (uint32_t)(i->mn_major ? mn : k) * (uint32_t)i->bits,
+             outer = (uint32_t)(i->mn_major ? k : mn);
+    uint32_t byte = inner / 8, rows = (uint32_t)(i->mn_major ? i->k : i->mn),
+             at = byte / span * rows * span + outer * span + byte % span;
     *bit = (int)(inner % 8);
     if (i->atom_32) return at ^ (at >> 7 & 3) << 5;
     return at ^ (at >> 7 & (span / 16 - 1)) << 4;

@@ -33,8 +33,8 @@ struct kernel_buffer {
 };
 
 /* True when it ran; otherwise *error (freed by the caller) holds the report. Buffers are read back. */
-static inline bool kernel_run(enum emu_chip chip, enum emu_timing timing, const char *ptx, uint32_t threads, uint32_t cluster, uint32_t smem,
-                              const struct kernel_buffer *buffer, int n, char **error)
+static inline bool kernel_run(enum emu_chip chip, enum emu_timing timing, const char *ptx, uint32_t threads,
+                              uint32_t cluster, uint32_t smem, const struct kernel_buffer *buffer, int n, char **error)
 {
     struct emu_config config = {.chip = chip, .timing = timing, .seed = 7, .threads = 1, .step_limit = 20000000};
     struct emu *e = emu_open(&config);
@@ -50,7 +50,11 @@ static inline bool kernel_run(enum emu_chip chip, enum emu_timing timing, const 
         emu_write(e, address[i], buffer[i].data, buffer[i].bytes);
     }
     struct emu_module *m = emu_load(e, ptx, strlen(ptx));
-    struct emu_launch l = {.grid = {cluster, 1, 1}, .block = {threads, 1, 1}, .cluster = {cluster, 1, 1}, .dynamic_smem = smem, .params = address,
+    struct emu_launch l = {.grid = {cluster, 1, 1},
+                           .block = {threads, 1, 1},
+                           .cluster = {cluster, 1, 1},
+                           .dynamic_smem = smem,
+                           .params = address,
                            .param_bytes = sizeof *address * (size_t)n};
     struct emu_stats stats;
     bool ok = m && emu_run(e, m, &l, &stats);
@@ -64,9 +68,14 @@ static inline bool kernel_run(enum emu_chip chip, enum emu_timing timing, const 
 /* The header of a module with one entry of `params` 64-bit parameters, loaded to %p0 ...; registers %r, %d, %f, %q (predicates). */
 static inline void kernel_begin(struct buf *b, const char *target, int params, int threads)
 {
-    buf_printf(b, ".version 8.8\n.target %s\n.address_size 64\n.extern .shared .align 1024 .b8 smem[];\n.visible .entry k(", target);
+    buf_printf(
+        b, ".version 8.8\n.target %s\n.address_size 64\n.extern .shared .align 1024 .b8 smem[];\n.visible .entry k(",
+        target);
     for (int i = 0; i < params; i++) buf_printf(b, "%s.param .u64 p%d", i ? ", " : "", i);
-    buf_printf(b, ")\n.reqntid %d, 1, 1\n{\n.reg .b32 %%r<600>;\n.reg .b64 %%d<64>;\n.reg .pred %%q<16>;\n.reg .b16 %%h<16>;\n", threads);
+    buf_printf(
+        b,
+        ")\n.reqntid %d, 1, 1\n{\n.reg .b32 %%r<600>;\n.reg .b64 %%d<64>;\n.reg .pred %%q<16>;\n.reg .b16 %%h<16>;\n",
+        threads);
     for (int i = 0; i < params; i++) buf_printf(b, "ld.param.u64 %%d%d, [p%d];\n", i, i);
 }
 

@@ -11,7 +11,8 @@ static void count(const char *name, long n, long bad)
     if (bad) printf("FAIL %-28s %8ld of %8ld differ\n", name, bad, n);
 }
 
-static void function(const char *folder, const char *name, uint32_t (*fn)(uint32_t, bool), uint32_t (*plain)(uint32_t), bool ftz)
+static void function(const char *folder, const char *name, uint32_t (*fn)(uint32_t, bool), uint32_t (*plain)(uint32_t),
+                     bool ftz)
 {
     char path[300];
     size_t n, m;

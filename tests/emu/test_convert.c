@@ -13,7 +13,15 @@ static void count(const char *name, long n, long bad)
 
 enum source { F32, SMALL, ALL16 };
 /* A file of outputs of `bytes` each. pair: the 16-bit argument is two elements, the 32-bit result too. */
-static const struct { const char *name; enum source source; int bytes; enum num_type to, from; enum num_round round; int flags; bool pair; } files[] = {
+static const struct {
+    const char *name;
+    enum source source;
+    int bytes;
+    enum num_type to, from;
+    enum num_round round;
+    int flags;
+    bool pair;
+} files[] = {
     {"bf16_rn_f16", ALL16, 2, NUM_bf16, NUM_f16, NUM_RN, 0, false},
     {"bf16_rn_f32", F32, 2, NUM_bf16, NUM_f32, NUM_RN, 0, false},
     {"bf16_rn_relu_f32", F32, 2, NUM_bf16, NUM_f32, NUM_RN, NUM_RELU, false},
@@ -78,7 +86,8 @@ static const struct { const char *name; enum source source; int bytes; enum num_
     {"tf32_rz_f32", F32, 4, NUM_tf32, NUM_f32, NUM_RZ, 0, false},
 };
 
-static void recording(const char *folder, int f, const uint32_t *f32, size_t n_f32, const uint32_t *small, size_t n_small)
+static void recording(const char *folder, int f, const uint32_t *f32, size_t n_f32, const uint32_t *small,
+                      size_t n_small)
 {
     char path[300];
     size_t size, n = files[f].source == F32 ? n_f32 : files[f].source == SMALL ? n_small : 65536;
@@ -93,7 +102,9 @@ static void recording(const char *folder, int f, const uint32_t *f32, size_t n_f
                   num_cvt(files[f].to, files[f].from, files[f].round, files[f].flags, x >> 8) << 16;
         else got = num_cvt(files[f].to, files[f].from, files[f].round, files[f].flags, x);
         if (files[f].bytes < 4) got &= ((uint64_t)1 << 8 * files[f].bytes) - 1;
-        if (got != want && !bad++) printf("%s: %#llx -> %#llx, not %#llx\n", files[f].name, (unsigned long long)x, (unsigned long long)got, (unsigned long long)want);
+        if (got != want && !bad++)
+            printf("%s: %#llx -> %#llx, not %#llx\n", files[f].name, (unsigned long long)x, (unsigned long long)got,
+                   (unsigned long long)want);
     }
     count(files[f].name, (long)n, bad);
     free(out);
@@ -102,7 +113,10 @@ static void recording(const char *folder, int f, const uint32_t *f32, size_t n_f
 /* Narrow formats that sm_90 does not have: every value decodes and encodes to itself, in-between values round as told. */
 static void narrow(void)
 {
-    static const struct { enum num_type t; int bits; } all[] = {{NUM_e2m1, 4}, {NUM_e2m3, 6}, {NUM_e3m2, 6}, {NUM_e4m3, 8}};
+    static const struct {
+        enum num_type t;
+        int bits;
+    } all[] = {{NUM_e2m1, 4}, {NUM_e2m3, 6}, {NUM_e3m2, 6}, {NUM_e4m3, 8}};
     for (int i = 0; i < COUNT(all); i++)
         for (uint32_t b = 0; b < 1u << all[i].bits; b++) {
             uint64_t f = num_cvt(NUM_f32, all[i].t, NUM_RN, 0, b), back = num_cvt(all[i].t, NUM_f32, NUM_RN, 0, f);
@@ -116,7 +130,9 @@ static void narrow(void)
         {NUM_ue8m0, NUM_RZ, NUM_SATFINITE, 1.5f, 127}, {NUM_ue8m0, NUM_RP, NUM_SATFINITE, -2.0f, 128}, {NUM_ue8m0, NUM_RP, NUM_SATFINITE, 0.0f, 0},
         {NUM_ue8m0, NUM_RP, NUM_SATFINITE, 0x1.8p127f, 0xFE}, {NUM_ue8m0, NUM_RP, 0, 0x1.8p127f, 0xFF}, {NUM_ue8m0, NUM_RP, 0, 0x1p-149f, 0},
     };
-    for (int i = 0; i < COUNT(cases); i++) count("narrow case", 1, num_cvt(cases[i].t, NUM_f32, cases[i].r, cases[i].flags, num_float_bits(cases[i].x)) != cases[i].want);
+    for (int i = 0; i < COUNT(cases); i++)
+        count("narrow case", 1,
+              num_cvt(cases[i].t, NUM_f32, cases[i].r, cases[i].flags, num_float_bits(cases[i].x)) != cases[i].want);
     count("ue8m0 0 as bf16", 1, num_cvt(NUM_bf16, NUM_ue8m0, NUM_RN, 0, 0) != 0x40);
     count("ue8m0 NaN as bf16", 1, num_cvt(NUM_bf16, NUM_ue8m0, NUM_RN, 0, 255) != 0x7FFF);
     count("e2m1 of NaN", 1, num_cvt(NUM_e2m1, NUM_f32, NUM_RN, 0, 0x7FC00000) != 7);

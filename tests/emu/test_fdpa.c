@@ -20,7 +20,11 @@ struct form {
     char name[24];
 };
 /* The files' numbering of types. */
-static const struct { enum num_type type; int size; } types[] = {{NUM_bf16, 2}, {NUM_f16, 2}, {NUM_tf32, 4}, {NUM_e4m3, 1}, {NUM_e5m2, 1}, {NUM_s8, 1}, {NUM_u8, 1}, {NUM_f32, 4}, {NUM_s32, 4}};
+static const struct {
+    enum num_type type;
+    int size;
+} types[] = {{NUM_bf16, 2}, {NUM_f16, 2}, {NUM_tf32, 4}, {NUM_e4m3, 1}, {NUM_e5m2, 1},
+             {NUM_s8, 1},   {NUM_u8, 1},  {NUM_f32, 4},  {NUM_s32, 4}};
 
 static uint32_t get(const uint8_t *p, uint32_t type, size_t i)
 {
@@ -30,7 +34,8 @@ static uint32_t get(const uint8_t *p, uint32_t type, size_t i)
 }
 
 /* Runs one tile through all its steps; the number of wrong outputs. */
-static long tile(const struct form *f, uint32_t mode, uint32_t steps, bool saturate, const uint8_t *A, const uint8_t *B, const uint8_t *C, const uint8_t *D)
+static long tile(const struct form *f, uint32_t mode, uint32_t steps, bool saturate, const uint8_t *A, const uint8_t *B,
+                 const uint8_t *C, const uint8_t *D)
 {
     uint32_t a[64 * 32], b[8 * 32], cd[64 * 8];
     long bad = 0;
@@ -39,9 +44,20 @@ static long tile(const struct form *f, uint32_t mode, uint32_t steps, bool satur
         for (uint32_t i = 0; i < f->m * f->k; i++) a[i] = get(A, f->a, s * f->m * f->k + i);
         for (uint32_t n = 0; n < f->n; n++)
             for (uint32_t k = 0; k < f->k; k++) b[k * 8 + n] = get(B, f->b, (s * f->n + n) * f->k + k);
-        struct num_mma j = {.chip = EMU_SM90, .unit = f->unit ? NUM_MMA : NUM_WGMMA, .a_type = types[f->a].type, .b_type = types[f->b].type,
-                            .d_type = types[f->d].type, .m = (int)f->m, .n = (int)f->n, .k = (int)f->k, .ld = (int)f->n,
-                            .negate = mode == 2 || mode == 3, .saturate = saturate, .a = a, .b = b, .cd = cd};
+        struct num_mma j = {.chip = EMU_SM90,
+                            .unit = f->unit ? NUM_MMA : NUM_WGMMA,
+                            .a_type = types[f->a].type,
+                            .b_type = types[f->b].type,
+                            .d_type = types[f->d].type,
+                            .m = (int)f->m,
+                            .n = (int)f->n,
+                            .k = (int)f->k,
+                            .ld = (int)f->n,
+                            .negate = mode == 2 || mode == 3,
+                            .saturate = saturate,
+                            .a = a,
+                            .b = b,
+                            .cd = cd};
         if (!num_mma(&j)) return f->m * f->n;
     }
     for (uint32_t i = 0; i < f->m * f->n; i++) bad += cd[i] != get(D, f->d, i);
@@ -62,7 +78,8 @@ static void recording(const char *folder, const char *name)
         memcpy(h, p, 16);
         p += 16;
         for (uint32_t t = 0; t < h[3]; t++) {
-            const uint8_t *A = p, *B = A + h[2] * f.m * f.k * (uint32_t)types[f.a].size, *C = B + h[2] * f.n * f.k * (uint32_t)types[f.b].size;
+            const uint8_t *A = p, *B = A + h[2] * f.m * f.k * (uint32_t)types[f.a].size,
+                          *C = B + h[2] * f.n * f.k * (uint32_t)types[f.b].size;
             const uint8_t *D = C + f.m * f.n * (uint32_t)types[f.d].size;
             bad += tile(&f, h[0], h[2], strstr(name, "sat") != NULL, A, B, C, D);
             n += f.m * f.n;
@@ -98,9 +115,21 @@ static void example(enum emu_chip chip, enum num_unit unit, enum num_type t, int
         b[i * 8] = (uint32_t)num_cvt(t, NUM_f32, NUM_RN, 0, num_float_bits(y[i]));
     }
     cd[0] = num_float_bits(0x1p23f);
-    struct num_mma j = {.chip = chip, .unit = unit, .a_type = t, .b_type = t, .d_type = NUM_f32, .m = 16, .n = 8, .k = k, .ld = 8, .a = a, .b = b, .cd = cd};
+    struct num_mma j = {.chip = chip,
+                        .unit = unit,
+                        .a_type = t,
+                        .b_type = t,
+                        .d_type = NUM_f32,
+                        .m = 16,
+                        .n = 8,
+                        .k = k,
+                        .ld = 8,
+                        .a = a,
+                        .b = b,
+                        .cd = cd};
     bool ok = num_mma(&j) && num_float(cd[0]) == want;
-    if (!ok) printf("example chip %d unit %d type %d: %g, not %g\n", chip, unit, t, (double)num_float(cd[0]), (double)want);
+    if (!ok)
+        printf("example chip %d unit %d type %d: %g, not %g\n", chip, unit, t, (double)num_float(cd[0]), (double)want);
     count("example", 1, !ok);
 }
 
@@ -118,7 +147,8 @@ static void examples(void)
 }
 
 /* Random fp4 with scales: small enough that the model is exact, so that a plain sum in doubles must agree. */
-static void scaled(enum emu_chip chip, enum num_unit unit, bool groups, enum num_type t, enum num_type scale, int k, int block)
+static void scaled(enum emu_chip chip, enum num_unit unit, bool groups, enum num_type t, enum num_type scale, int k,
+                   int block)
 {
     uint32_t a[16 * 64], b[8 * 64], cd[16 * 8], seed = 12345;
     uint8_t sa[16 * 4], sb[8 * 4];
@@ -128,7 +158,8 @@ static void scaled(enum emu_chip chip, enum num_unit unit, bool groups, enum num
         uint32_t patterns = t == NUM_e2m1 ? 16 : t == NUM_e4m3 ? 0x70 : 64;
         for (int i = 0; i < 16 * k; i++) a[i] = DRAW(patterns);
         for (int i = 0; i < 8 * k; i++) b[i] = DRAW(patterns);
-        for (int i = 0; i < 16 * k / block; i++) sa[i] = (uint8_t)(scale == NUM_ue8m0 ? 125 + DRAW(4) : 0x30 + DRAW(16));
+        for (int i = 0; i < 16 * k / block; i++)
+            sa[i] = (uint8_t)(scale == NUM_ue8m0 ? 125 + DRAW(4) : 0x30 + DRAW(16));
         for (int i = 0; i < 8 * k / block; i++) sb[i] = (uint8_t)(scale == NUM_ue8m0 ? 125 + DRAW(4) : 0x30 + DRAW(16));
         for (int i = 0; i < 16 * 8; i++) cd[i] = num_float_bits((float)(DRAW(64)));
         double want[16 * 8];
@@ -136,15 +167,31 @@ static void scaled(enum emu_chip chip, enum num_unit unit, bool groups, enum num
             for (int n = 0; n < 8; n++) {
                 double s = (double)num_float(cd[m * 8 + n]);
                 for (int i = 0; i < k; i++) {
-                    double x = num_double(num_cvt(NUM_f64, t, NUM_RN, 0, a[m * k + i])), y = num_double(num_cvt(NUM_f64, t, NUM_RN, 0, b[i * 8 + n]));
+                    double x = num_double(num_cvt(NUM_f64, t, NUM_RN, 0, a[m * k + i])),
+                           y = num_double(num_cvt(NUM_f64, t, NUM_RN, 0, b[i * 8 + n]));
                     double u = num_double(num_cvt(NUM_f64, scale, NUM_RN, 0, sa[m * (k / block) + i / block]));
                     double v = num_double(num_cvt(NUM_f64, scale, NUM_RN, 0, sb[n * (k / block) + i / block]));
                     s += x * y * u * v;
                 }
                 want[m * 8 + n] = s;
             }
-        struct num_mma j = {.chip = chip, .unit = unit, .a_type = t, .b_type = t, .d_type = NUM_f32, .scale_type = scale, .m = 16, .n = 8, .k = k,
-                            .ld = 8, .block = block, .exact_groups = groups, .a = a, .b = b, .scale_a = sa, .scale_b = sb, .cd = cd};
+        struct num_mma j = {.chip = chip,
+                            .unit = unit,
+                            .a_type = t,
+                            .b_type = t,
+                            .d_type = NUM_f32,
+                            .scale_type = scale,
+                            .m = 16,
+                            .n = 8,
+                            .k = k,
+                            .ld = 8,
+                            .block = block,
+                            .exact_groups = groups,
+                            .a = a,
+                            .b = b,
+                            .scale_a = sa,
+                            .scale_b = sb,
+                            .cd = cd};
         if (!num_mma(&j)) bad += 128;
         for (int i = 0; i < 128; i++) {
             double got = (double)num_float(cd[i]), gap = fabs(got - want[i]);

@@ -69,7 +69,8 @@ struct problem {
     int want[16][8];
 };
 
-static void make(const struct form *f, struct problem *p, uint32_t *seed, int byte_a, int thread_a, int byte_b, int thread_b)
+static void make(const struct form *f, struct problem *p, uint32_t *seed, int byte_a, int thread_a, int byte_b,
+                 int thread_b)
 {
     int A[16][64], B[8][64], n = f->block ? f->k / f->block : 1, sa[16][4], sb[8][4];
     memset(p, 0, sizeof *p);
@@ -98,7 +99,8 @@ static void make(const struct form *f, struct problem *p, uint32_t *seed, int by
             if (f->d == NUM_f16) p->c[r / 2 * 32 + lane] |= encode_result(f->d, c) << 16 * (r % 2);
             else p->c[r * 32 + lane] = encode_result(f->d, c);
             p->want[m][j] = c;
-            for (int k = 0; k < f->k; k++) p->want[m][j] += A[m][k] * B[j][k] * (f->block ? sa[m][k / f->block] * sb[j][k / f->block] : 1);
+            for (int k = 0; k < f->k; k++)
+                p->want[m][j] += A[m][k] * B[j][k] * (f->block ? sa[m][k / f->block] * sb[j][k / f->block] : 1);
         }
 }
 
@@ -137,10 +139,12 @@ static void form(const struct form *f, uint32_t *seed)
     struct buf b = {0};
     char *error;
     int n = f->block ? f->k / f->block : 1, bad = 0;
-    int byte_a = f->block ? 4 - n : 0, byte_b = 0, thread_a = (int)(kernel_random(seed) % 2), thread_b = (int)(kernel_random(seed) % 4);
+    int byte_a = f->block ? 4 - n : 0, byte_b = 0, thread_a = (int)(kernel_random(seed) % 2),
+        thread_b = (int)(kernel_random(seed) % 4);
     make(f, &p, seed, byte_a, thread_a, byte_b, thread_b);
     write_kernel(&b, f, byte_a, thread_a, byte_b, thread_b);
-    struct kernel_buffer buffers[] = {{p.a, sizeof p.a}, {p.b, sizeof p.b}, {p.c, sizeof p.c}, {p.scale, sizeof p.scale}, {p.d, sizeof p.d}};
+    struct kernel_buffer buffers[] = {
+        {p.a, sizeof p.a}, {p.b, sizeof p.b}, {p.c, sizeof p.c}, {p.scale, sizeof p.scale}, {p.d, sizeof p.d}};
     bool ok = kernel_run(f->chip, EMU_EARLY, b.at, 32, 1, 0, buffers, 5, &error);
     claim(ok, "mma %s: %s", f->text, ok ? "" : error);
     for (int m = 0; ok && m < 16; m++)
@@ -158,7 +162,8 @@ static void form(const struct form *f, uint32_t *seed)
 
 /* Loads `smem` from parameter 0 (512 bytes or more), runs `body` with the lane's row address in %r1, stores `n` registers
  * from %r10 on, and the shared memory behind them. */
-static bool move(const char *target, enum emu_chip chip, const char *body, int n, uint8_t *image, uint32_t *out, uint8_t *image_after)
+static bool move(const char *target, enum emu_chip chip, const char *body, int n, uint8_t *image, uint32_t *out,
+                 uint8_t *image_after)
 {
     struct buf b = {0};
     char *error;
@@ -167,11 +172,14 @@ static bool move(const char *target, enum emu_chip chip, const char *body, int n
     buf_printf(&b, "mov.u32 %%r0, %%tid.x;\nmov.u32 %%r2, tile;\nshl.b32 %%r3, %%r0, 4;\nadd.s32 %%r1, %%r2, %%r3;\n");
     buf_printf(&b, "mul.wide.u32 %%d9, %%r0, 16;\nadd.s64 %%d10, %%d0, %%d9;\nadd.s64 %%d12, %%d2, %%d9;\n");
     buf_printf(&b, "mul.wide.u32 %%d9, %%r0, 4;\nadd.s64 %%d11, %%d1, %%d9;\n");
-    buf_printf(&b, "ld.global.v4.b32 {%%r4, %%r5, %%r6, %%r7}, [%%d10];\nst.shared.v4.b32 [%%r1], {%%r4, %%r5, %%r6, %%r7};\nbar.sync 0;\n");
+    buf_printf(&b, "ld.global.v4.b32 {%%r4, %%r5, %%r6, %%r7}, [%%d10];\nst.shared.v4.b32 [%%r1], {%%r4, %%r5, %%r6, "
+                   "%%r7};\nbar.sync 0;\n");
     for (int i = 0; i < 4; i++) buf_printf(&b, "mov.b32 %%r%d, 0;\n", 10 + i);
     buf_printf(&b, "%s\nbar.sync 0;\n", body);
     for (int i = 0; i < n; i++) buf_printf(&b, "st.global.b32 [%%d11+%d], %%r%d;\n", 128 * i, 10 + i);
-    buf_printf(&b, "ld.shared.v4.b32 {%%r4, %%r5, %%r6, %%r7}, [%%r1];\nst.global.v4.b32 [%%d12], {%%r4, %%r5, %%r6, %%r7};\n");
+    buf_printf(
+        &b,
+        "ld.shared.v4.b32 {%%r4, %%r5, %%r6, %%r7}, [%%r1];\nst.global.v4.b32 [%%d12], {%%r4, %%r5, %%r6, %%r7};\n");
     kernel_end(&b);
     struct kernel_buffer buffers[] = {{image, 512}, {out, 512}, {image_after, 512}};
     bool ok = kernel_run(chip, EMU_EARLY, b.at, 32, 1, 0, buffers, 3, &error);
@@ -189,25 +197,33 @@ static void matrices(void)
     for (int i = 0; i < 512; i++) image[i] = (uint8_t)(i * 7 + i / 16);
 #define BYTE(row, b) image[(row) * 16 + (b)]
     memset(out, 0, sizeof out);
-    if (move("sm_80", EMU_SM80, "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r10, %r11, %r12, %r13}, [%r1];", 4, image, out, after))
+    if (move("sm_80", EMU_SM80, "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r10, %r11, %r12, %r13}, [%r1];", 4, image,
+             out, after))
         for (int j = 0; j < 4; j++)
             for (int l = 0; l < 32; l++)
-                for (int i = 0; i < 4; i++) bad += (uint8_t)(out[j * 32 + l] >> 8 * i) != BYTE(8 * j + l / 4, l % 4 * 4 + i);
+                for (int i = 0; i < 4; i++)
+                    bad += (uint8_t)(out[j * 32 + l] >> 8 * i) != BYTE(8 * j + l / 4, l % 4 * 4 + i);
     claim(!bad, "ldmatrix: %d differ", bad);
     bad = 0;
-    if (move("sm_80", EMU_SM80, "ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%r10, %r11}, [%r1];", 2, image, out, after))
+    if (move("sm_80", EMU_SM80, "ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%r10, %r11}, [%r1];", 2, image, out,
+             after))
         for (int j = 0; j < 2; j++)
             for (int l = 0; l < 32; l++)
-                for (int i = 0; i < 4; i++) bad += (uint8_t)(out[j * 32 + l] >> 8 * i) != BYTE(8 * j + l % 4 * 2 + i / 2, l / 4 * 2 + i % 2);
+                for (int i = 0; i < 4; i++)
+                    bad += (uint8_t)(out[j * 32 + l] >> 8 * i) != BYTE(8 * j + l % 4 * 2 + i / 2, l / 4 * 2 + i % 2);
     claim(!bad, "ldmatrix.trans: %d differ", bad);
     bad = 0;
-    if (move("sm_100a", EMU_SM100, "ldmatrix.sync.aligned.m16n16.x2.trans.shared.b8 {%r10, %r11, %r12, %r13}, [%r1];", 4, image, out, after))
+    if (move("sm_100a", EMU_SM100, "ldmatrix.sync.aligned.m16n16.x2.trans.shared.b8 {%r10, %r11, %r12, %r13}, [%r1];",
+             4, image, out, after))
         for (int r = 0; r < 4; r++)
             for (int l = 0; l < 32; l++)
-                for (int i = 0; i < 4; i++) bad += (uint8_t)(out[r * 32 + l] >> 8 * i) != BYTE(16 * (r / 2) + l % 4 * 4 + i, l / 4 + 8 * (r % 2));
+                for (int i = 0; i < 4; i++)
+                    bad +=
+                        (uint8_t)(out[r * 32 + l] >> 8 * i) != BYTE(16 * (r / 2) + l % 4 * 4 + i, l / 4 + 8 * (r % 2));
     claim(!bad, "ldmatrix b8: %d differ", bad);
     bad = 0;
-    if (move("sm_120a", EMU_SM120, "ldmatrix.sync.aligned.m8n16.x1.shared.b8x16.b6x16_p32 {%r10}, [%r1];", 1, image, out, after))
+    if (move("sm_120a", EMU_SM120, "ldmatrix.sync.aligned.m8n16.x1.shared.b8x16.b6x16_p32 {%r10}, [%r1];", 1, image,
+             out, after))
         for (int l = 0; l < 32; l++)
             for (int i = 0; i < 4; i++) {
                 int at = 6 * (l % 4 * 4 + i), v = (BYTE(l / 4, at / 8) | BYTE(l / 4, at / 8 + 1) << 8) >> at % 8 & 63;
@@ -215,21 +231,30 @@ static void matrices(void)
             }
     claim(!bad, "ldmatrix 6 bits: %d differ", bad);
     bad = 0;
-    if (move("sm_80", EMU_SM80, "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r10}, [%r1];\nmovmatrix.sync.aligned.m8n8.trans.b16 %r11, %r10;", 2, image, out, after))
+    if (move("sm_80", EMU_SM80,
+             "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r10}, [%r1];\nmovmatrix.sync.aligned.m8n8.trans.b16 %r11, "
+             "%r10;",
+             2, image, out, after))
         for (int l = 0; l < 32; l++)
-            for (int i = 0; i < 4; i++) bad += (uint8_t)(out[32 + l] >> 8 * i) != BYTE(l % 4 * 2 + i / 2, l / 4 * 2 + i % 2);
+            for (int i = 0; i < 4; i++)
+                bad += (uint8_t)(out[32 + l] >> 8 * i) != BYTE(l % 4 * 2 + i / 2, l / 4 * 2 + i % 2);
     claim(!bad, "movmatrix: %d differ", bad);
     bad = 0;
-    if (move("sm_90", EMU_SM90, "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r10, %r11, %r12, %r13}, [%r1];\n"
-                                "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%r1], {%r10, %r11, %r12, %r13};", 1, image, out, after))
+    if (move("sm_90", EMU_SM90,
+             "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r10, %r11, %r12, %r13}, [%r1];\n"
+             "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%r1], {%r10, %r11, %r12, %r13};",
+             1, image, out, after))
         for (int r = 0; r < 32; r++)
             for (int i = 0; i < 16; i++) bad += after[r * 16 + i] != BYTE(r / 8 * 8 + i / 2, r % 8 * 2 + i % 2);
     claim(!bad, "stmatrix.trans: %d differ", bad);
     bad = 0;
-    if (move("sm_100a", EMU_SM100, "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r10}, [%r1];\n"
-                                   "stmatrix.sync.aligned.m16n8.x1.trans.shared.b8 [%r1], {%r10};", 1, image, out, after))
+    if (move("sm_100a", EMU_SM100,
+             "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r10}, [%r1];\n"
+             "stmatrix.sync.aligned.m16n8.x1.trans.shared.b8 [%r1], {%r10};",
+             1, image, out, after))
         for (int l = 0; l < 32; l++)
-            for (int i = 0; i < 4; i++) bad += after[(l % 4 * 2 + i % 2) * 16 + l / 4 + 8 * (i / 2)] != BYTE(l / 4, l % 4 * 4 + i);
+            for (int i = 0; i < 4; i++)
+                bad += after[(l % 4 * 2 + i % 2) * 16 + l / 4 + 8 * (i / 2)] != BYTE(l / 4, l % 4 * 4 + i);
     claim(!bad, "stmatrix b8: %d differ", bad);
 }
 
@@ -256,12 +281,28 @@ int main(void)
     uint32_t seed = 1;
     for (int i = 0; i < COUNT(forms); i++) form(&forms[i], &seed);
     matrices();
-    refused("sm_80", EMU_SM80, "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}, {%r8,%r9}, {%r0,%r1,%r2,%r3};", "not available");
-    refused("sm_100a", EMU_SM100, "mma.sync.aligned.m16n8k32.row.col.kind::f8f6f4.f32.e2m1.e4m3.f32 {%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}, {%r8,%r9}, {%r0,%r1,%r2,%r3};", "not available");
-    refused("sm_80", EMU_SM80, "mma.sync.aligned.m16n8k16.row.col.f32.f16.bf16.f32 {%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}, {%r8,%r9}, {%r0,%r1,%r2,%r3};", "do not go together");
-    refused("sm_80", EMU_SM80, "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%r0,%r1,%r2,%r3}, {%r4,%r5}, {%r8,%r9}, {%r0,%r1,%r2,%r3};", "elements");
-    refused("sm_80", EMU_SM80, "mov.u32 %r1, smem;\nadd.u32 %r1, %r1, 8;\nldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r0}, [%r1];", "multiple of 16");
-    refused("sm_80", EMU_SM80, "mov.u32 %r1, %tid.x;\nsetp.eq.u32 %q1, %r1, 3;\n@%q1 movmatrix.sync.aligned.m8n8.trans.b16 %r0, %r1;", "aligned");
+    refused("sm_80", EMU_SM80,
+            "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}, {%r8,%r9}, "
+            "{%r0,%r1,%r2,%r3};",
+            "not available");
+    refused("sm_100a", EMU_SM100,
+            "mma.sync.aligned.m16n8k32.row.col.kind::f8f6f4.f32.e2m1.e4m3.f32 {%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}, "
+            "{%r8,%r9}, {%r0,%r1,%r2,%r3};",
+            "not available");
+    refused("sm_80", EMU_SM80,
+            "mma.sync.aligned.m16n8k16.row.col.f32.f16.bf16.f32 {%r0,%r1,%r2,%r3}, {%r4,%r5,%r6,%r7}, {%r8,%r9}, "
+            "{%r0,%r1,%r2,%r3};",
+            "do not go together");
+    refused("sm_80", EMU_SM80,
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%r0,%r1,%r2,%r3}, {%r4,%r5}, {%r8,%r9}, "
+            "{%r0,%r1,%r2,%r3};",
+            "elements");
+    refused("sm_80", EMU_SM80,
+            "mov.u32 %r1, smem;\nadd.u32 %r1, %r1, 8;\nldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r0}, [%r1];",
+            "multiple of 16");
+    refused("sm_80", EMU_SM80,
+            "mov.u32 %r1, %tid.x;\nsetp.eq.u32 %q1, %r1, 3;\n@%q1 movmatrix.sync.aligned.m8n8.trans.b16 %r0, %r1;",
+            "aligned");
     refused("sm_90", EMU_SM90, "ldmatrix.sync.aligned.m16n16.x1.trans.shared.b8 {%r0,%r1}, [%r2];", "not available");
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;

@@ -80,15 +80,18 @@ static void make(struct problem *p, uint32_t *seed)
             p->a_regs[(thread * s->steps + k / p->k_step) * 4 + r] |= v << in % e * bits;
         }
     for (int n = 0; n < s->n; n++)
-        for (int k = 0; k < p->k; k++) image_put(&p->b, p->image + p->a.bytes, n, k, encode(s->b, B[n][k] = small(s->b, seed)));
+        for (int k = 0; k < p->k; k++)
+            image_put(&p->b, p->image + p->a.bytes, n, k, encode(s->b, B[n][k] = small(s->b, seed)));
     memset(p->cd, 0, sizeof p->cd);
     memset(p->want, 0, sizeof p->want);
     for (int m = 0; m < 64; m++)
         for (int n = 0; n < s->n; n++) {
-            int c = (int)(kernel_random(seed) % 17) - 8, sum = s->overwrite ? 0 : c, sign = s->d == NUM_s32 ? 1 : s->sign_a * s->sign_b;
+            int c = (int)(kernel_random(seed) % 17) - 8, sum = s->overwrite ? 0 : c,
+                sign = s->d == NUM_s32 ? 1 : s->sign_a * s->sign_b;
             for (int k = 0; k < p->k; k++) sum += sign * A[m][k] * B[n][k];
             int thread = m / 16 * 32 + m % 8 * 4 + n % 8 / 2, i = n / 8 * 4 + m % 16 / 8 * 2 + n % 2;
-            int word = s->d == NUM_f16 ? thread * p->n_d + i / 2 : thread * p->n_d + i, shift = s->d == NUM_f16 ? 16 * (i % 2) : 0;
+            int word = s->d == NUM_f16 ? thread * p->n_d + i / 2 : thread * p->n_d + i,
+                shift = s->d == NUM_f16 ? 16 * (i % 2) : 0;
             p->cd[word] |= encode(s->d, c) << shift;
             p->want[word] |= encode(s->d, sum) << shift;
         }
@@ -100,9 +103,13 @@ static void begin(struct buf *b, const struct problem *p)
 {
     kernel_begin(b, "sm_90a", 3, 128);
     buf_printf(b, "mov.u32 %%r0, %%tid.x;\nmov.u32 %%r1, smem;\nshl.b32 %%r2, %%r0, 4;\n");
-    buf_printf(b, "COPY:\ncvt.u64.u32 %%d10, %%r2;\nadd.s64 %%d11, %%d0, %%d10;\nld.global.v4.b32 {%%r4, %%r5, %%r6, %%r7}, [%%d11];\n");
-    buf_printf(b, "add.s32 %%r3, %%r1, %%r2;\nst.shared.v4.b32 [%%r3], {%%r4, %%r5, %%r6, %%r7};\nadd.s32 %%r2, %%r2, 2048;\n");
-    buf_printf(b, "setp.lt.u32 %%q1, %%r2, %u;\n@%%q1 bra COPY;\nfence.proxy.async;\nbar.sync 0;\n", p->a.bytes + p->b.bytes);
+    buf_printf(b, "COPY:\ncvt.u64.u32 %%d10, %%r2;\nadd.s64 %%d11, %%d0, %%d10;\nld.global.v4.b32 {%%r4, %%r5, %%r6, "
+                  "%%r7}, [%%d11];\n");
+    buf_printf(
+        b,
+        "add.s32 %%r3, %%r1, %%r2;\nst.shared.v4.b32 [%%r3], {%%r4, %%r5, %%r6, %%r7};\nadd.s32 %%r2, %%r2, 2048;\n");
+    buf_printf(b, "setp.lt.u32 %%q1, %%r2, %u;\n@%%q1 bra COPY;\nfence.proxy.async;\nbar.sync 0;\n",
+               p->a.bytes + p->b.bytes);
     buf_printf(b, "mul.wide.u32 %%d10, %%r0, %d;\nadd.s64 %%d12, %%d1, %%d10;\n", 4 * p->n_d);
     for (int i = 0; i < p->n_d; i++) buf_printf(b, "ld.global.b32 %%r%d, [%%d12+%d];\n", 100 + i, 4 * i);
     if (!p->s.a_regs) return;
@@ -112,7 +119,10 @@ static void begin(struct buf *b, const struct problem *p)
 
 static void put_descriptor(struct buf *b, int reg, uint32_t offset, uint64_t constant)
 {
-    buf_printf(b, "add.s32 %%r10, %%r1, %u;\nshr.u32 %%r10, %%r10, 4;\nand.b32 %%r10, %%r10, 16383;\ncvt.u64.u32 %%d%d, %%r10;\n", offset, reg);
+    buf_printf(
+        b,
+        "add.s32 %%r10, %%r1, %u;\nshr.u32 %%r10, %%r10, 4;\nand.b32 %%r10, %%r10, 16383;\ncvt.u64.u32 %%d%d, %%r10;\n",
+        offset, reg);
     buf_printf(b, "or.b64 %%d%d, %%d%d, 0x%llx;\n", reg, reg, (unsigned long long)constant);
 }
 
@@ -120,10 +130,12 @@ static void put_wgmma(struct buf *b, const struct problem *p, int step, enum mis
 {
     const struct shape *s = &p->s;
     const char *t = num_bits(s->a) == 16 ? "16" : num_bits(s->a) == 32 ? "8" : "32";
-    static const char *const names[NUM_TYPES] = {[NUM_f16] = "f16", [NUM_bf16] = "bf16", [NUM_tf32] = "tf32", [NUM_f32] = "f32", [NUM_e4m3] = "e4m3",
-                                                 [NUM_e5m2] = "e5m2", [NUM_s8] = "s8", [NUM_u8] = "u8", [NUM_s32] = "s32"};
+    static const char *const names[NUM_TYPES] = {
+        [NUM_f16] = "f16",   [NUM_bf16] = "bf16", [NUM_tf32] = "tf32", [NUM_f32] = "f32", [NUM_e4m3] = "e4m3",
+        [NUM_e5m2] = "e5m2", [NUM_s8] = "s8",     [NUM_u8] = "u8",     [NUM_s32] = "s32"};
     put_descriptor(b, 20, image_step(&p->a, step * p->k_step), descriptor(&p->a));
-    put_descriptor(b, 21, p->a.bytes + image_step(&p->b, step * p->k_step), descriptor(&p->b) | (mistake == BAD_BITS ? 1ull << 53 : 0));
+    put_descriptor(b, 21, p->a.bytes + image_step(&p->b, step * p->k_step),
+                   descriptor(&p->b) | (mistake == BAD_BITS ? 1ull << 53 : 0));
     buf_printf(b, "setp.ne.u32 %%q2, %d, 0;\n", step > 0 || !s->overwrite);
     buf_printf(b, "wgmma.mma_async.sync.aligned.m64n%dk%s.%s.%s.%s ", s->n, t, names[s->d], names[s->a], names[s->b]);
     kernel_regs(b, 100, p->n_d);
@@ -150,7 +162,8 @@ static void write_kernel(struct buf *b, const struct problem *p, enum mistake mi
     if (mistake == EARLY_WRITE) buf_printf(b, "mov.b32 %%r100, 0;\n");
     if (mistake == EARLY_READ) buf_printf(b, "st.global.b32 [%%d12], %%r100;\n");
     if (mistake != NO_WAIT) buf_printf(b, "wgmma.wait_group.sync.aligned 0;\n");
-    for (int i = mistake == EARLY_READ; i < p->n_d && mistake != NO_WAIT; i++) buf_printf(b, "st.global.b32 [%%d12+%d], %%r%d;\n", 4 * i, 100 + i);
+    for (int i = mistake == EARLY_READ; i < p->n_d && mistake != NO_WAIT; i++)
+        buf_printf(b, "st.global.b32 [%%d12+%d], %%r%d;\n", 4 * i, 100 + i);
     kernel_end(b);
 }
 
@@ -158,7 +171,9 @@ static bool run(struct problem *p, enum emu_timing timing, enum mistake mistake,
 {
     struct buf b = {0};
     write_kernel(&b, p, mistake);
-    struct kernel_buffer buffers[] = {{p->image, p->a.bytes + p->b.bytes}, {p->cd, sizeof p->cd}, {p->a_regs, sizeof p->a_regs}};
+    struct kernel_buffer buffers[] = {{p->image, p->a.bytes + p->b.bytes},
+                                      {p->cd, sizeof p->cd},
+                                      {p->a_regs, sizeof p->a_regs}};
     bool ok = kernel_run(EMU_SM90, timing, b.at, 128, 1, p->a.bytes + p->b.bytes, buffers, 3, error);
     buf_free(&b);
     return ok;
@@ -188,8 +203,11 @@ static void mistake(enum mistake m, enum emu_timing timing, const char *text)
     p.s = shapes[0];
     make(&p, &seed);
     bool ok = run(&p, timing, m, &error);
-    if (text) claim(!ok && strstr(error, text), "mistake %d should be reported as '%s': %s", m, text, ok ? "it ran" : error);
-    else claim(ok && memcmp(p.cd, p.want, sizeof p.cd), "mistake %d should give wrong results: %s", m, ok ? "they are right" : error);
+    if (text)
+        claim(!ok && strstr(error, text), "mistake %d should be reported as '%s': %s", m, text, ok ? "it ran" : error);
+    else
+        claim(ok && memcmp(p.cd, p.want, sizeof p.cd), "mistake %d should give wrong results: %s", m,
+              ok ? "they are right" : error);
     free(error);
 }
 
