@@ -369,8 +369,8 @@ static struct ir_axis *field_axis(struct lower *L, const struct node *n, struct 
     struct laxis *window = new(L->a, struct laxis);
     *window = *x;
     window->name = intern(lower_text(L, n->span));
-    window->ir = x->scalar ? NULL : axis_window(L, x, (int)div, n->span);
-    window->scalar = x->scalar || window->ir->tile == 1;
+    window->ir = axis_window(L, x, (int)div, n->span);
+    window->scalar = window->ir->tile == 1;
     *whole = window;
     return window->ir;
 }
@@ -390,7 +390,7 @@ static void add_field(struct lower *L, struct ir_pipe *p, const struct node *n)
         struct ir_axis *ir = field_axis(L, n->list.at[i], &x);
         if (!x) continue;
         s->axes[s->naxes++] = x;
-        if (!x->scalar) f->axes[f->naxes++] = ir;
+        if (!x->scalar || (!f->naxes && i == n->list.n - 1)) f->axes[f->naxes++] = ir;
     }
     vec_push(L->a, &p->fields, f);
 }

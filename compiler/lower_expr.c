@@ -223,6 +223,14 @@ static struct ir_expr *tensor_value(struct lower *L, const struct node *n)
     return e;
 }
 
+/* An axis of one coordinate is not part of the slot, unless nothing else is. */
+static bool in_slot(const struct sym *s, int i)
+{
+    for (int k = 0; k < s->field->naxes; k++)
+        if (s->axes[i] && s->field->axes[k] == s->axes[i]->ir) return true;
+    return false;
+}
+
 static struct ir_expr *field_value(struct lower *L, const struct node *n, const struct sym *s)
 {
     if (wrong_count(L, n, s->naxes)) return lower_bad(L);
@@ -231,7 +239,7 @@ static struct ir_expr *field_value(struct lower *L, const struct node *n, const 
     for (int i = 0; i < s->naxes; i++) {
         struct ir_expr *e = lower_int(L, n->list.at[i]);
         if (is_bad(e)) return e;
-        if (!s->axes[i] || !s->axes[i]->scalar) args[nargs++] = e; /* an axis of one coordinate is not part of the slot */
+        if (in_slot(s, i) && nargs < s->field->naxes) args[nargs++] = e;
     }
     struct ir_expr *e = ir_make(L->a, E_slot, s->field->type, nargs, args, n->span);
     e->field = s->field;
@@ -345,14 +353,27 @@ static struct ir_expr *first_of(struct lower *L, struct ir_expr *e)
     return ir_binary(L->a, E_add, first_of(L, e->args[0]), first_of(L, e->args[1]));
 }
 
-/* (coord(k) + n) / c is one number where the tile of k lies within one multiple of c. */
-static struct ir_expr *one_quotient(struct lower *L, struct ir_expr *x, const struct ir_expr *by)
+/* The first of (coord(k) + n) where the whole tile of k lies within one multiple of `by`; else NULL. */
+static struct ir_expr *within_one(struct lower *L, struct ir_expr *x, const struct ir_expr *by)
 {
-    int64_t c;
     struct ir_axis *axis = shifted_coord(x);
-    if (!axis || axis->tile <= 0 || !ir_const_int(by, &c) || c <= 0) return x;
+    if (!axis || axis->tile <= 0 || by->naxes) return NULL;
     struct ir_expr *first = first_of(L, x);
-    return axis_distinct(axis->tile, ir_divisor(L->fn, first), c) == 1 ? first : x;
+    int64_t c, align = ir_divisor(L->fn, first);
+    if (ir_const_int(by, &c)) return c > 0 && axis_distinct(axis->tile, align, c) == 1 ? first : NULL;
+    return align % axis->tile == 0 && ir_divisor(L->fn, by) % axis->tile == 0 ? first : NULL;
+}
+
+/* x / by, x % by: one quotient for the whole tile, and a coordinate less a number. */
+static struct ir_expr *whole_quotient(struct lower *L, enum ast_op op, struct ir_expr *x, struct ir_expr *by)
+{
+    struct ir_expr *first = within_one(L, x, by);
+    if (!first) return NULL;
+    int64_t c;
+    struct ir_expr *q = ir_binary(L->a, E_div, first, by);
+    if (op == OP_DIV) return q;
+    bool begins = ir_const_int(by, &c) && ir_divisor(L->fn, first) % c == 0;
+    return ir_binary(L->a, E_sub, x, begins ? first : ir_binary(L->a, E_mul, q, by));
 }
 
 /* kk/G where the slot being filled has an axis kk/G: the coordinate of that axis. */
@@ -410,10 +431,10 @@ static struct ir_expr *lower_binary(struct lower *L, const struct node *n)
         x = ir_cast(L->a, TY_i32, x);
         y = ir_cast(L->a, TY_i32, y);
     }
-    if (op == OP_DIV && !L->in_spec && x->type == TY_i32) {
-        struct ir_expr *w = window_coord(L, x, y);
+    if ((op == OP_DIV || op == OP_MOD) && !L->in_spec && x->type == TY_i32) {
+        struct ir_expr *w = op == OP_DIV ? window_coord(L, x, y) : NULL;
+        if (!w) w = whole_quotient(L, op, x, y);
         if (w) return w;
-        x = one_quotient(L, x, y);
     }
     return make_binary(L, op, x, y, n->span);
 }
