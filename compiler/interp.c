@@ -506,6 +506,16 @@ static void save_part(struct role *r, struct interp_part *part)
     }
 }
 
+static void mark_set(const ir_block *b, bool *set)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        if (s->var) set[s->var->id] = true;
+        mark_set(&s->body, set);
+        mark_set(&s->other, set);
+    }
+}
+
 static void exec_combine(struct role *r, const struct ir_stmt *s)
 {
     int64_t part = eval_int(r, s->expr), total = eval_int(r, s->expr2), tile = eval_int(r, s->expr3);
@@ -523,8 +533,13 @@ static void exec_combine(struct role *r, const struct ir_stmt *s)
     if (++g->arrived < total) return;
     r->env.parts = g->parts;
     r->env.n_parts = (int)total;
+    bool *own = calloc((size_t)r->m->fn->vars.n + 1, sizeof *own);
+    mark_set(&s->body, own);
+    r->env.part_own = own;
     exec_block(r, &s->body);
     r->env.parts = NULL;
+    r->env.part_own = NULL;
+    free(own);
     drop_group(r->m, g);
 }
 

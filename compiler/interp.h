@@ -32,6 +32,7 @@ struct interp_env {
     struct interp_slot **slots;       /* by ir_pipe.id: the slot now held, or NULL */
     const struct interp_part *parts;  /* inside combine */
     int n_parts;
+    const bool *part_own;             /* by ir_var.id: set in the body of combine itself */
     bool wide;                        /* f32 is not rounded: specs */
     int quiet;                        /* > 0: reads outside of shared arrays are no error: their side may not be chosen */
     bool contracts;                   /* sums of products need not build the products: specs */

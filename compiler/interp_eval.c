@@ -541,6 +541,14 @@ EVAL(reduce)
     return tile_reduce(v->scratch, (enum ir_reduce)e->num, &t, dim, valid(v, e->axis), v->wide);
 }
 
+/* A part's variables, but for those that the body of combine sets: these are what they are now. */
+static struct tile *part_vars(struct interp_env *v, const struct tile *now, int part)
+{
+    struct tile *mixed = pool_alloc(v->scratch, sizeof *mixed * (size_t)(v->fn->vars.n + 1));
+    for (int i = 0; i < v->fn->vars.n; i++) mixed[i] = v->part_own[i] ? now[i] : v->parts[part].vars[i];
+    return mixed;
+}
+
 /* Part by part, in order; each step rounds. */
 EVAL(parts)
 {
@@ -550,7 +558,7 @@ EVAL(parts)
         return poison_scalar(v, e->type);
     }
     for (int i = 0; i < v->n_parts; i++) {
-        v->vars = v->parts[i].vars;
+        v->vars = part_vars(v, here, i);
         struct tile t = interp_eval(v, e->args[0]);
         for (int64_t j = 0; i && j < total.n; j++)
             total.at[j] = tile_combine((enum ir_reduce)e->num, e->type, total.at[j], t.at[j], v->wide);
