@@ -53,12 +53,12 @@ $(B)/libdgk.so: $(LIB_OBJ)
 	$(CC) $(CFLAGS) -shared -Wl,-soname,libdgk.so.0 -o $@ $^ $(LDLIBS)
 	@ln -sf libdgk.so $(B)/libdgk.so.0
 $(B)/dgc: $(CLI_OBJ) $(LIB_OBJ)
-	$(CC) $(CFLAGS) $(if $(shell grep -l "^bool emu_encode_tensor_map" runtime/emu/*.c),,-Wl,--defsym=emu_encode_tensor_map=emu_free) -o $@ $^ $(LDLIBS)
+	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 
 # Tests use the shared library: a hundred small programs that link in no time.
 $(B)/tests/%: tests/%.c $(B)/libdgk.so
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< -L$(B) -ldgk -Wl,-rpath,$(abspath $(B)) -Wl,--allow-shlib-undefined $(LDLIBS)
+	$(CC) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< -L$(B) -ldgk -Wl,-rpath,$(abspath $(B)) $(LDLIBS)
 tests: $(TEST_EXE)
 
 # A test that does not build is a test that fails: the runner counts it.

@@ -113,7 +113,9 @@ $(diff "$golden" "$out" | head -20)"; fi
 if [ "${1:-}" = --one ]; then B=$2; R=$3; DGC=$DGC_ABS; export DGC; one "$4"; exit 0; fi
 
 R=$B/results; rm -rf "$R"; mkdir -p "$R"
-shift 2>/dev/null
+[ $# -gt 0 ] && shift
+. tests/need.sh
+need_ptxas "$DGC"
 { find tests -name 'test_*.c'; find tests -name 'test_*.sh'
   find tests -name '*.dgk' | xargs -r grep -l '// RUN:' /dev/null; } | sort > "$R/list"
 for word; do grep -F -- "$word" "$R/list" > "$R/some"; mv "$R/some" "$R/list"; done
