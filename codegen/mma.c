@@ -397,30 +397,47 @@ static struct opd arg_start(struct gen *g, const struct mma_operand *o, int i)
     return lir_sub(g->l, at, gen_origin(g, window));
 }
 
-struct opd mma_base(struct gen *g, struct mma_op *op, struct mma_operand *o)
+/* The start along the contiguous axis: whole panels go to the address, what begins inside one to *start. */
+static struct opd inner_start(struct gen *g, struct mma_op *op, struct mma_operand *o, int i, struct opd at, struct opd *start)
 {
     struct lir *l = g->l;
+    struct gen_field *gf = pipe_field(g, o->field);
+    int tile = o->e->args[i]->naxes ? o->e->args[i]->axis->tile : 1;
+    if (tile % gf->per_panel && gf->per_panel % tile)
+        gen_error(g, op->s->span, "a tile of %d along '%s' neither fills nor divides the slot's panels of %d", tile, o->field->axes[i]->name, gf->per_panel);
+    if (tile % gf->per_panel) *start = gf->panels > 1 ? lir_mod(l, at, opd_imm(gf->per_panel), true) : at;
+    if (gf->panels == 1) return opd_imm(0);
+    return lir_mul(l, lir_div(l, at, opd_imm(gf->per_panel), true), opd_imm(gf->panel_bytes));
+}
+
+struct opd mma_base(struct gen *g, struct mma_op *op, struct mma_operand *o, struct opd *start)
+{
+    struct lir *l = g->l;
+    *start = opd_imm(0);
     if (!o->field) return lir_add(l, g->smem, opd_imm(o->buffer));
     struct gen_field *gf = pipe_field(g, o->field);
     struct opd base = pipe_field_base(g, o->field), row = opd_imm(0);
     int step = 0;
     for (int i = 0; i < o->e->nargs; i++) {
-        struct opd start = arg_start(g, o, i);
-        if (opd_is(start, 0)) continue;
-        int tile = o->e->args[i]->naxes ? o->e->args[i]->axis->tile : 1;
+        struct opd at = arg_start(g, o, i);
+        if (opd_is(at, 0)) continue;
         if (i == gf->inner) {
-            if (tile % gf->per_panel)
-                gen_error(g, op->s->span, "a tile of %d along '%s' begins inside one of the slot's panels of %d", tile, o->field->axes[i]->name, gf->per_panel);
-            base = lir_add(l, base, lir_mul(l, lir_div(l, start, opd_imm(gf->per_panel), true), opd_imm(gf->panel_bytes)));
+            base = lir_add(l, base, inner_start(g, op, o, i, at, start));
             continue;
         }
         int rows = axis_rows(gf, i);
-        step |= tile * rows;
-        row = lir_add(l, row, lir_mul(l, start, opd_imm(rows)));
+        step |= (o->e->args[i]->naxes ? o->e->args[i]->axis->tile : 1) * rows;
+        row = lir_add(l, row, lir_mul(l, at, opd_imm(rows)));
     }
     if (gf->swizzle && step % 8)
         gen_error(g, op->s->span, "'%s' is read from a row that is not a multiple of 8: tensor cores cannot begin there", o->field->name);
     return lir_add(l, base, lir_mul(l, row, opd_imm(gf->span)));
+}
+
+struct opd mma_address(struct gen *g, struct mma_op *op, struct mma_operand *o)
+{
+    struct opd start, base = mma_base(g, op, o, &start);
+    return lir_add(g->l, base, lir_mul(g->l, start, opd_imm(o->form.bytes)));
 }
 
 struct opd mma_swizzle(struct gen *g, const struct mma_form *f, struct opd row)
@@ -593,7 +610,7 @@ static void keep_bytes(struct gen *g, struct opd address, struct opd bytes)
     lir_emit(l, "st.shared.v4.b32 [%r], %R", address, w, 4);
 }
 
-static void zero_chunk(struct gen *g, const struct mma_operand *o, struct opd base, struct opd n, int axis, struct opd valid)
+static void zero_chunk(struct gen *g, const struct mma_operand *o, struct opd base, struct opd start, struct opd n, int axis, struct opd valid)
 {
     struct lir *l = g->l;
     struct chunk c = chunk_at(g, o, n);
@@ -604,7 +621,7 @@ static void zero_chunk(struct gen *g, const struct mma_operand *o, struct opd ba
     bool along = o->k_major && !o->form.k_rows[axis]; /* the chunk itself runs along this axis */
     struct opd left = lir_sub(l, valid, k);
     lir_emit(l, "@%r bra %l", lir_cmp(l, "ge", left, opd_imm(along ? per : 1)), skip);
-    struct opd address = lir_in_reg(l, lir_add(l, base, mma_offset(g, &o->form, c.row, c.col)), RC_B32);
+    struct opd address = lir_in_reg(l, lir_add(l, base, mma_offset(g, &o->form, c.row, lir_add(l, c.col, start))), RC_B32);
     keep_bytes(g, address, along ? lir_mul(l, left, opd_imm(o->form.bytes)) : opd_imm(0));
     lir_place(l, skip);
 }
@@ -616,11 +633,11 @@ static void zero_axis(struct gen *g, struct mma_op *op, struct mma_operand *o, i
     int chunks = o->k_major ? o->size * (k_size(o) / per) : k_size(o) * ((o->size + per - 1) / per);
     struct opd valid = lir_sub(l, gen_limit(g, o->k[axis]), gen_origin(g, o->k[axis])), n = lir_reg(l, RC_B32);
     lir_emit(l, "@%r bra %l", lir_cmp(l, "ge", valid, opd_imm(o->k[axis]->tile)), done);
-    struct opd base = mma_base(g, op, o);
+    struct opd start, base = mma_base(g, op, o, &start);
     lir_set(l, n, g->role->thread);
     lir_place(l, again);
     lir_emit(l, "@%r bra %l", lir_cmp(l, "ge", n, opd_imm(chunks)), out);
-    zero_chunk(g, o, base, n, axis, valid);
+    zero_chunk(g, o, base, start, n, axis, valid);
     lir_emit(l, "add.s32 %r, %r, %d", n, n, threads);
     lir_emit(l, "bra %l", again);
     lir_place(l, out);

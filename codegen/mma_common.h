@@ -97,8 +97,11 @@ bool mma_prepare(struct gen *g, struct mma_op *op);
 
 /* Steps along K. Offsets of a step, in rows and in elements of the contiguous axis. */
 void mma_step_place(const struct mma_op *op, const struct mma_operand *o, int step, int *row, int *col);
-/* Shared address of the operand's first element: slot, field and the offset of a tile within the field; or the buffer. */
-struct opd mma_base(struct gen *g, struct mma_op *op, struct mma_operand *o);
+/* Where the operand begins: slot, field and the offset of a tile within the field; or the buffer. *start: elements from
+ * there, within the first panel, to its first element (the swizzle applies to their sum with any other column). */
+struct opd mma_base(struct gen *g, struct mma_op *op, struct mma_operand *o, struct opd *start);
+/* The same as one address, for descriptors: their swizzle is that of address bits. */
+struct opd mma_address(struct gen *g, struct mma_op *op, struct mma_operand *o);
 /* The xor of byte offsets within a row: (row * span >> 7 & mask) << 4. */
 struct opd mma_swizzle(struct gen *g, const struct mma_form *f, struct opd row);
 /* Bytes from the first element to (row, col); both may be constants. */

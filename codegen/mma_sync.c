@@ -114,7 +114,8 @@ struct reader {
     const struct mma_operand *o;
     bool side_b;
     int atoms, stride;          /* fragments of a warp; elements along mn from one to the next (16: A atoms, B pairs) */
-    struct opd base, first;     /* shared address of the tile; first mn of the warp */
+    struct opd base, start;     /* where the tile begins: mma_base */
+    struct opd first;           /* first mn of the warp */
     struct opd lane_mn, lane_k; /* this lane's row of ldmatrix: element along mn; along K, in units of 16 bytes (K-major) or rows */
     bool clamp;                 /* some lanes would read past the tile */
     VEC(struct opd) offset[8];  /* by row of the step % 8: this lane's offset for each fragment, -- or the one they share */
@@ -153,7 +154,7 @@ static struct reader reader_start(struct gen *g, struct mma_op *op, struct mma_o
     int warps = side_b ? acc->wn : acc->wm, per_warp = side_b ? acc->n_atoms * 8 : acc->m_atoms * 16;
     rd.atoms = side_b ? ceil_to(acc->n_atoms, 2) : acc->m_atoms;
     rd.clamp = (warps - 1) * per_warp + rd.atoms * 16 > o->size;
-    rd.base = mma_base(g, op, o);
+    rd.base = mma_base(g, op, o, &rd.start);
     rd.first = lir_mul(g->l, warp_along(g, acc, side_b), opd_imm(per_warp));
     lane_part(&rd);
     return rd;
@@ -202,7 +203,8 @@ static struct opd address_k_major(struct reader *rd, int i, int row, int col, in
     int residue = row % 8, k = rd->clamp ? i : 0;
     rows_k_major(rd, residue);
     *imm = (row - residue) * f->span + col / f->per_panel * f->panel_bytes + (rd->clamp ? 0 : i * rd->stride * f->mn_rows * f->span);
-    struct opd chunk = lir_xor(l, rd->offset[residue].at[k], opd_imm(col % f->per_panel * f->bytes));
+    struct opd in_row = lir_mul(l, lir_add(l, rd->start, opd_imm(col % f->per_panel)), opd_imm(f->bytes));
+    struct opd chunk = lir_xor(l, rd->offset[residue].at[k], in_row);
     return lir_add(l, rd->row[residue].at[k], chunk);
 }
 
@@ -215,7 +217,7 @@ static struct opd address_mn_major(struct reader *rd, int i, int row, int *imm)
         struct opd outer, col;
         split_mn(rd, lane_mn(rd, k), &outer, &col);
         struct opd lane_row = lir_mul(g->l, rd->lane_k, opd_imm(f->k_rows[rd->op->fast]));
-        struct opd at = mma_offset(g, f, lir_add(g->l, lir_add(g->l, outer, lane_row), opd_imm(residue)), col);
+        struct opd at = mma_offset(g, f, lir_add(g->l, lir_add(g->l, outer, lane_row), opd_imm(residue)), lir_add(g->l, col, rd->start));
         vec_push(g->arena, &rd->row[residue], lir_add(g->l, rd->base, at));
     }
     *imm = (row - residue) * f->span;
@@ -235,7 +237,7 @@ static void load_words(struct reader *rd, int i, int row, struct opd *out, int n
         if (rd->clamp) mn = lir_min(l, mn, opd_imm(o->size - 1));
         split_mn(rd, mn, &outer, &col);
         struct opd k_row = lir_mul(l, lir_add(l, q, opd_imm(dk)), opd_imm(o->form.k_rows[rd->op->fast]));
-        struct opd at = mma_offset(g, &o->form, lir_add(l, lir_add(l, outer, k_row), opd_imm(row)), col);
+        struct opd at = mma_offset(g, &o->form, lir_add(l, lir_add(l, outer, k_row), opd_imm(row)), lir_add(l, col, rd->start));
         out[r] = lir_reg(l, RC_B32);
         lir_emit(l, "ld.shared.b32 %r, [%r]", out[r], lir_add(l, rd->base, at));
     }
