@@ -131,21 +131,39 @@ struct node *check_param_word(struct check *c, const char *name);
 /* k lies in kk, or is kk. */
 bool check_axis_within(const struct sym *axis, const struct sym *outer);
 
+/* types: check_type.c */
+static inline struct ty ty_of(enum type t) { return (struct ty){ .type = t }; }
+static inline bool ty_known(struct ty t) { return t.type || t.param; }
+static inline bool ty_is_float(struct ty t) { return type_is_float(t.type); }
+static inline bool ty_is_integer(struct ty t) { return t.type && !type_is_float(t.type); }
+struct ty check_word_type(struct check *c, enum type type, const char *text, struct span at);
+const char *check_ty_text(struct check *c, struct ty t);
+const char *check_cast_name(struct ty t); /* what converts to t: "bf16", "OUT" */
+bool check_has_arithmetic(struct ty t);
+/* The type of x op y, n's a and b; says what is wrong with them otherwise. */
+struct ty check_join(struct check *c, struct node *n, struct ty x, struct ty y, bool *bad);
+/* May a value of type `from` be stored where `to` is? Says so otherwise. */
+void check_stored(struct check *c, const char *name, struct ty to, struct info from, struct node *value);
+
 /* expressions: check_expr.c */
+static inline struct info bad_info(void) { return (struct info){ .bad = true }; }
+void check_merge(struct check *c, struct info *to, const struct info *from);
+/* An axis has a current tile where the grid gives it one, where a for walks it, and where it is one whole tile. */
+bool check_has_tile(const struct sym *axis);
 struct info check_expr(struct check *c, struct node *n);
 struct info check_number(struct check *c, struct node *n, const char *what);  /* one number, not a tile */
 struct info check_integer(struct check *c, struct node *n, const char *what); /* one integer */
 void check_truth(struct check *c, struct node *n, const char *what);          /* one truth value */
 /* A mask may be a tile over the axes of `over`. */
 void check_mask(struct check *c, struct node *n, const struct sym_set *over);
-/* The factors of an mma's product, casts and all; left: the axes of its left side, NULL if that is in error. */
-void check_mma_value(struct check *c, struct node *n, const struct sym_set *left);
-/* May a value of type `from` be stored where `to` is? Says so otherwise. */
-void check_stored(struct check *c, const char *name, struct ty to, struct info from, struct node *value);
-struct ty check_word_type(struct check *c, enum type type, const char *text, struct span at);
-const char *check_ty_text(struct check *c, struct ty t);
-struct info check_call_args(struct check *c, struct node *call, struct node *callee);
 struct info check_index(struct check *c, struct node *n, bool left);
+
+/* check_mma.c: the factors of a product, casts and all; left: the axes of its left side, NULL if that is in error. */
+void check_mma_value(struct check *c, struct node *n, const struct sym_set *left);
+
+/* calls: check_call.c */
+struct info check_call(struct check *c, struct node *n);
+struct info check_call_args(struct check *c, struct node *call, struct node *callee);
 int check_returns(struct node *fn); /* how many results */
 
 /* statements: check_stmt.c */
@@ -160,7 +178,19 @@ void check_role_width(struct check *c, const nodes *settings); /* (warps = 4x2) 
 void check_produce(struct check *c, struct node *n);
 void check_consume(struct check *c, struct node *n);
 
+/* specs: check_spec.c; tuning: check_tune.c */
+void check_spec(struct check *c, struct node *n);
+void check_speccheck(struct check *c, struct node *n);
+void check_given(struct check *c, struct node *n);
+void check_setting(struct check *c, struct node *s, bool declares);
+void check_on(struct check *c, struct node *n);
+
 /* the items of a kernel: check_kernel.c */
+/* for (each item n of this kind) */
+#define ITEMS(c, k, x)                                  \
+    for (int x##_i = 0; x##_i < (c)->kernel->b->list.n; x##_i++) \
+        for (struct node *x = (c)->kernel->b->list.at[x##_i]; x && x->kind == N_##k; x = NULL)
+void check_positive(struct check *c, struct node *n, const char *what); /* an integer, at least 1 where it is written out */
 void check_kernel(struct check *c, struct node *kernel);
 
 /* Calls f for n and everything under it. */

@@ -5,153 +5,7 @@
 
 enum { DEEPEST = 500 };
 
-enum builtin_where { ANY, AXIS, TASK, GIVEN, THREAD };
-/* Where a function may be called that has no meaning elsewhere. */
-static const struct {
-    enum place place;
-    const char *name;
-} only[] = { [TASK] = { IN_ITER, "an iter" }, [GIVEN] = { IN_GIVEN, "given" }, [THREAD] = { IN_THREAD, "par and each" } };
-
-enum builtin_type { NONE, JOIN, F32, I32, BOOL, BITS };
-static const struct builtin {
-    const char *name;
-    int least, most, where;
-    enum builtin_type type;
-} builtins[] = {
-#define BUILTIN(name, least, most, where, type, meaning) { #name, least, most, where, type },
-#include "dsl/builtins.def"
-};
-
-static const struct builtin *builtin_find(const char *name)
-{
-    for (int i = 0; i < COUNT(builtins); i++)
-        if (!strcmp(builtins[i].name, name)) return &builtins[i];
-    return NULL;
-}
-
-/* Types */
-
-static struct ty of_type(enum type t)
-{
-    return (struct ty){ .type = t };
-}
-
-static bool known(struct ty t)
-{
-    return t.type || t.param;
-}
-
-static bool is_float(struct ty t)
-{
-    return type_is_float(t.type);
-}
-
-static bool is_integer(struct ty t)
-{
-    return t.type && !type_is_float(t.type);
-}
-
-/* Arithmetic is done in f32 and on integers; narrower values are converted by name. */
-static bool has_arithmetic(struct ty t)
-{
-    if (t.param) {
-        for (int i = 0; i < t.param->list.n; i++)
-            if (!has_arithmetic(of_type(t.param->list.at[i]->type))) return false;
-        return true;
-    }
-    return !t.type || t.literal || t.type == TY_f32 || !type_is_float(t.type);
-}
-
-const char *check_ty_text(struct check *c, struct ty t)
-{
-    if (!t.param) return t.type ? type_name(t.type) : "unknown";
-    const char *text = arena_printf(c->arena, "%s (", t.param->name);
-    for (int i = 0; i < t.param->list.n; i++)
-        text = arena_printf(c->arena, "%s%s%s", text, i ? " | " : "", type_name(t.param->list.at[i]->type));
-    return arena_printf(c->arena, "%s)", text);
-}
-
-/* What to write to convert to t: "bf16", "OUT". */
-static const char *cast_name(struct ty t)
-{
-    return t.param ? t.param->name : type_name(t.type);
-}
-
-struct ty check_word_type(struct check *c, enum type type, const char *text, struct span at)
-{
-    if (!text) return of_type(type);
-    const char *names[64 + TY_COUNT];
-    int n = 0;
-    for (int i = 0; c->kernel && i < c->kernel->list.n && n < 64; i++) {
-        struct node *p = c->kernel->list.at[i];
-        if (p->list.at[0]->kind != N_typename) {
-            if (strcmp(p->name, text)) continue;
-            diag_error(c->diag, at, "parameter '%s' stands for numbers or words, not for types", text);
-            diag_note(c->diag, p->name_span, "declared here; %s = f32 | bf16 would make it a type", text);
-            return of_type(TY_none);
-        }
-        names[n++] = p->name;
-        if (!strcmp(p->name, text)) return (struct ty){ .param = p };
-    }
-    for (int t = TY_none + 1; t < TY_COUNT; t++) names[n++] = type_name((enum type)t);
-    const char *near = diag_nearest(text, names, n);
-    diag_error(c->diag, at, "there is no type '%s'%s%s%s", text, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    return of_type(TY_none);
-}
-
-/* The type of x op y, both arithmetic; says what is wrong with them otherwise. */
-static struct ty join(struct check *c, struct node *n, struct ty x, struct ty y, bool *bad)
-{
-    struct ty both[2] = { x, y };
-    for (int i = 0; i < 2; i++) {
-        if (has_arithmetic(both[i])) continue;
-        *bad = true;
-        diag_error(c->diag, i == 0 && n->a ? n->a->span : n->b ? n->b->span : n->span, "there is no arithmetic on %s; write f32(...)",
-                   check_ty_text(c, both[i]));
-        return of_type(TY_none);
-    }
-    if (!known(x) || !known(y)) return of_type(TY_none);
-    if (x.literal && y.literal) return is_float(x) ? x : y;
-    bool mixed = (x.literal ? is_float(x) && is_integer(y) : y.literal ? is_float(y) && is_integer(x)
-                  : is_float(x) != is_float(y) && x.param == y.param);
-    if (mixed) {
-        *bad = true;
-        diag_error(c->diag, n->span, "%s and %s do not mix; write f32(...) around the integer", check_ty_text(c, x), check_ty_text(c, y));
-        return of_type(TY_none);
-    }
-    if (x.literal) return y;
-    if (y.literal) return x;
-    if (x.param != y.param) {
-        *bad = true;
-        diag_error(c->diag, n->span, "%s and %s do not mix; write f32(...)", check_ty_text(c, x), check_ty_text(c, y));
-        return of_type(TY_none);
-    }
-    if (x.param) return x;
-    if (type_bits(x.type) < 32) x = of_type(TY_i32);
-    if (type_bits(y.type) < 32) y = of_type(TY_i32);
-    if (type_bits(x.type) != type_bits(y.type)) return type_bits(x.type) > type_bits(y.type) ? x : y;
-    return type_kind(x.type) == TYPE_UINT ? x : y;
-}
-
-void check_stored(struct check *c, const char *name, struct ty to, struct info from, struct node *value)
-{
-    if (from.bad || !known(to) || !known(from.ty)) return;
-    if (from.ty.literal && (is_integer(from.ty) || !is_integer(to))) return;
-    if (to.param == from.ty.param && to.type == from.ty.type) return;
-    if (is_integer(to) && is_integer(from.ty) && type_bits(from.ty.type) <= type_bits(to.type)) return;
-    if (is_integer(to) && is_integer(from.ty) && from.ty.type == TY_i32 && value->kind == N_cond) return;
-    diag_error(c->diag, value->span, "'%s' holds %s, this is %s; write %s(...)", name, check_ty_text(c, to), check_ty_text(c, from.ty),
-               cast_name(to));
-}
-
-/* Helpers on infos */
-
-static struct info bad_info(void)
-{
-    return (struct info){ .bad = true };
-}
-
-static void merge(struct check *c, struct info *to, const struct info *from)
+void check_merge(struct check *c, struct info *to, const struct info *from)
 {
     check_set_join(c, &to->free, &from->free);
     check_set_join(c, &to->whole, &from->whole);
@@ -166,14 +20,14 @@ static const char *axes_text(struct check *c, const struct sym_set *s)
 /* Names */
 
 /* An axis has a current tile where the grid gives it one, where a for walks it, and where it is one whole tile. */
-static bool has_tile(const struct sym *axis)
+bool check_has_tile(const struct sym *axis)
 {
     return axis->in_grid || axis->fixed || axis->walked;
 }
 
 static void use_axis(struct check *c, struct node *n, struct sym *s, struct info *out)
 {
-    if (!has_tile(s)) {
+    if (!check_has_tile(s)) {
         diag_error(c->diag, n->name_span, "axis '%s' has no current tile here", n->name);
         diag_note(c->diag, s->at, "declared here; put it into the grid, or write 'for %s' around", n->name);
         out->bad = true;
@@ -209,7 +63,7 @@ static struct info param_value(struct check *c, struct node *n, struct sym *s)
         diag_error(c->diag, n->name_span, "'%s' is a type; a value of it is written %s(x)", n->name, n->name);
         return bad_info();
     }
-    return (struct info){ .ty = of_type(first && first->kind == N_int ? TY_i32 : TY_none) };
+    return (struct info){ .ty = ty_of(first && first->kind == N_int ? TY_i32 : TY_none) };
 }
 
 static struct info name_value(struct check *c, struct node *n)
@@ -226,13 +80,13 @@ static struct info name_value(struct check *c, struct node *n)
     switch (s->kind) {
     case SYM_bad: return bad_info();
     case SYM_param: return param_value(c, n, s);
-    case SYM_axis: out.ty = of_type(TY_i32); use_axis(c, n, s, &out); return out;
+    case SYM_axis: out.ty = ty_of(TY_i32); use_axis(c, n, s, &out); return out;
     case SYM_letter:
-        out.ty = of_type(TY_i32);
+        out.ty = ty_of(TY_i32);
         check_set_add(c, &out.free, s);
         check_set_add(c, &out.whole, s);
         return out;
-    case SYM_dim: case SYM_tune: case SYM_task: out.ty = of_type(TY_i32); return out;
+    case SYM_dim: case SYM_tune: case SYM_task: out.ty = ty_of(TY_i32); return out;
     case SYM_arg:
         if (s->node->flag == 1 && !s->dims.n) return out;
         return s->dims.n ? wrong_kind(c, n, s) : out;
@@ -254,7 +108,7 @@ static const char *dims_text(struct check *c, const nodes *dims)
 static struct info one_index(struct check *c, struct node *n)
 {
     struct info i = check_expr(c, n);
-    if (!i.bad && known(i.ty) && !is_integer(i.ty)) {
+    if (!i.bad && ty_known(i.ty) && !ty_is_integer(i.ty)) {
         diag_error(c->diag, n->span, "an index is an integer, this is %s", check_ty_text(c, i.ty));
         i.bad = true;
     }
@@ -268,7 +122,7 @@ static void tile_indices(struct check *c, struct node *n, struct sym *s, struct 
     for (int i = 0; i < n->list.n; i++) {
         struct node *x = n->list.at[i];
         struct info one = check_expr(c, x);
-        merge(c, out, &one);
+        check_merge(c, out, &one);
         if (x->kind != N_name || x->name != s->dims.at[i]->name) same = false;
     }
     if (same || out->bad) return;
@@ -289,7 +143,7 @@ static void field_index(struct check *c, struct node *n, struct sym *s, int at, 
 {
     struct node *x = n->list.at[at], *d = s->dims.at[at];
     struct info one = one_index(c, x);
-    merge(c, out, &one);
+    check_merge(c, out, &one);
     if (one.bad) return;
     struct node *declared = d;
     while (declared->kind == N_binary) declared = declared->a;
@@ -373,7 +227,7 @@ struct info check_index(struct check *c, struct node *n, bool left)
     } else {
         for (int i = 0; i < n->list.n; i++) {
             struct info one = one_index(c, n->list.at[i]);
-            merge(c, &out, &one);
+            check_merge(c, &out, &one);
         }
     }
     return out;
@@ -403,14 +257,14 @@ static struct info unary_value(struct check *c, struct node *n)
 {
     struct info x = check_expr(c, n->a);
     if (x.bad) return x;
-    if (n->flag == '~' && known(x.ty) && !is_integer(x.ty)) {
+    if (n->flag == '~' && ty_known(x.ty) && !ty_is_integer(x.ty)) {
         diag_error(c->diag, n->span, "'~' needs an integer, this is %s", check_ty_text(c, x.ty));
         x.bad = true;
-    } else if (n->flag == '-' && !has_arithmetic(x.ty)) {
+    } else if (n->flag == '-' && !check_has_arithmetic(x.ty)) {
         diag_error(c->diag, n->span, "there is no arithmetic on %s; write f32(...)", check_ty_text(c, x.ty));
         x.bad = true;
     }
-    if (n->flag == '!') x.ty = of_type(TY_bool);
+    if (n->flag == '!') x.ty = ty_of(TY_bool);
     return x;
 }
 
@@ -435,43 +289,43 @@ static bool compares(enum ast_op op)
 static struct info binary_value(struct check *c, struct node *n)
 {
     struct info x = check_expr(c, n->a), y = check_expr(c, n->b), out = { 0 };
-    merge(c, &out, &x);
-    merge(c, &out, &y);
+    check_merge(c, &out, &x);
+    check_merge(c, &out, &y);
     if (n->flag == OP_DIV || n->flag == OP_MOD) out.whole = (struct sym_set){ 0 };
     if (!divides(c, n)) out.bad = true;
     if (out.bad) return out;
     if (needs_integers((enum ast_op)n->flag)) {
-        struct ty t = is_float(x.ty) ? x.ty : y.ty;
-        if (is_float(t)) {
+        struct ty t = ty_is_float(x.ty) ? x.ty : y.ty;
+        if (ty_is_float(t)) {
             diag_error(c->diag, n->span, "'%s' needs integers, this is %s", ast_op_text((enum ast_op)n->flag), check_ty_text(c, t));
             out.bad = true;
             return out;
         }
     }
     if (n->flag == OP_LAND || n->flag == OP_LOR) {
-        out.ty = of_type(TY_bool);
-        struct ty t = is_float(x.ty) ? x.ty : y.ty;
-        if (is_float(t)) {
+        out.ty = ty_of(TY_bool);
+        struct ty t = ty_is_float(x.ty) ? x.ty : y.ty;
+        if (ty_is_float(t)) {
             diag_error(c->diag, n->span, "'%s' joins truth values, this is %s", ast_op_text((enum ast_op)n->flag), check_ty_text(c, t));
             out.bad = true;
         }
         return out;
     }
-    out.ty = join(c, n, x.ty, y.ty, &out.bad);
-    if (compares((enum ast_op)n->flag)) out.ty = of_type(TY_bool);
+    out.ty = check_join(c, n, x.ty, y.ty, &out.bad);
+    if (compares((enum ast_op)n->flag)) out.ty = ty_of(TY_bool);
     return out;
 }
 
 static struct info cond_value(struct check *c, struct node *n)
 {
     struct info when = check_expr(c, n->a), x = check_expr(c, n->b), y = check_expr(c, n->c), out = { 0 };
-    merge(c, &out, &when);
-    merge(c, &out, &x);
-    merge(c, &out, &y);
+    check_merge(c, &out, &when);
+    check_merge(c, &out, &x);
+    check_merge(c, &out, &y);
     if (out.bad) return out;
     struct node both = { .span = n->span, .a = n->b, .b = n->c };
     bool same = x.ty.type == y.ty.type && x.ty.param == y.ty.param;
-    out.ty = same ? x.ty : join(c, &both, x.ty, y.ty, &out.bad);
+    out.ty = same ? x.ty : check_join(c, &both, x.ty, y.ty, &out.bad);
     out.ty.literal = x.ty.literal && y.ty.literal;
     return out;
 }
@@ -490,7 +344,7 @@ static struct sym *bind(struct check *c, struct node *b)
     struct sym *s = check_find(c, b->name);
     if (!s || s->kind != SYM_axis) return check_declare(c, SYM_letter, b->name, b->name_span, b);
     b->decl = s->decl;
-    if (s != c->combining && !has_tile(s)) {
+    if (s != c->combining && !check_has_tile(s)) {
         diag_error(c->diag, b->name_span, "axis '%s' has no current tile here", b->name);
         diag_note(c->diag, s->at, "declared here; put it into the grid, or write 'for %s' around", b->name);
     }
@@ -532,167 +386,18 @@ static struct info reduce_value(struct check *c, struct node *n)
             diag_note(c->diag, b->span, "'%s' is an axis of the grid: its tiles lie in other tasks, 'combine %s' brings them together", b->name, b->name);
         out.bad = true;
     }
-    if (!out.bad && known(out.ty) && !has_arithmetic(out.ty)) {
+    if (!out.bad && ty_known(out.ty) && !check_has_arithmetic(out.ty)) {
         diag_error(c->diag, n->a->span, "there is no arithmetic on %s; write f32(...)", check_ty_text(c, out.ty));
         out.bad = true;
     }
-    if (n->name == intern("any") || n->name == intern("all")) out.ty = of_type(TY_bool);
+    if (n->name == intern("any") || n->name == intern("all")) out.ty = ty_of(TY_bool);
     out.ty.literal = false;
-    return out;
-}
-
-/* Calls */
-
-static bool count_args(struct check *c, struct node *n, int least, int most)
-{
-    int got = n->list.n;
-    if (got >= least && (most < 0 || got <= most)) return true;
-    if (least == most) diag_error(c->diag, n->span, "'%s' takes %d argument%s, %d given", n->name, least, least == 1 ? "" : "s", got);
-    else diag_error(c->diag, n->span, "'%s' takes at least %d arguments, %d given", n->name, least, got);
-    return false;
-}
-
-static struct info axis_call(struct check *c, struct node *n)
-{
-    struct info out = { .ty = of_type(TY_i32) };
-    struct node *x = n->list.at[0];
-    struct sym *s = x->kind == N_name ? check_use(c, x) : NULL;
-    if (s && s->kind == SYM_bad) return bad_info();
-    if (!s || s->kind != SYM_axis) {
-        diag_error(c->diag, x->span, "'%s' takes an axis%s%s", n->name, s ? "; this is " : "", s ? check_sym_what(s) : "");
-        if (!s) check_expr(c, x);
-        return bad_info();
-    }
-    x->decl = s->decl;
-    bool tile = strcmp(n->name, "tiles") && strcmp(n->name, "span");
-    if (tile && !has_tile(s)) {
-        diag_error(c->diag, x->span, "axis '%s' has no current tile here", x->name);
-        diag_note(c->diag, s->at, "declared here; put it into the grid, or write 'for %s' around", x->name);
-        out.bad = true;
-    }
-    return out;
-}
-
-/* A tensor by its name, where an iter or a test takes one whole. */
-static struct info tensor_arg(struct check *c, struct node *x)
-{
-    struct sym *s = x->kind == N_name ? check_find(c, x->name) : NULL;
-    if (!s || !s->dims.n) return check_expr(c, x);
-    x->decl = s->decl;
-    return (struct info){ 0 };
-}
-
-static struct info builtin_call(struct check *c, struct node *n, const struct builtin *b)
-{
-    bool allowed = b->where == ANY || b->where == AXIS || c->place == only[b->where].place;
-    if (!allowed) diag_error(c->diag, n->span, "'%s' is called in %s only", n->name, only[b->where].name);
-    if (!count_args(c, n, b->least, b->most)) {
-        for (int i = 0; i < n->list.n; i++) tensor_arg(c, n->list.at[i]);
-        return bad_info();
-    }
-    if (b->where == AXIS) return axis_call(c, n);
-    struct info out = { .bad = !allowed };
-    for (int i = 0; i < n->list.n; i++) {
-        struct info x = !allowed ? tensor_arg(c, n->list.at[i]) : check_expr(c, n->list.at[i]);
-        merge(c, &out, &x);
-        struct node two = { .span = n->span, .a = n->list.at[0], .b = n->list.at[i] };
-        if (b->type == JOIN && !out.bad) out.ty = i ? join(c, &two, out.ty, x.ty, &out.bad) : x.ty;
-        if (b->type == BITS) out.ty = of_type(!x.ty.type ? TY_none : type_bits(x.ty.type) <= 8 ? TY_u8 : type_bits(x.ty.type) == 16 ? TY_u16
-                                              : type_bits(x.ty.type) == 64 ? TY_u64 : TY_u32);
-        bool wants_float = b->type == F32;
-        if (wants_float && !out.bad && known(x.ty) && !x.ty.literal && (is_integer(x.ty) || !has_arithmetic(x.ty))) {
-            diag_error(c->diag, n->list.at[i]->span, "'%s' takes f32, this is %s; write f32(...)", n->name, check_ty_text(c, x.ty));
-            out.bad = true;
-        }
-    }
-    if (b->type == JOIN && !out.bad && b->least == 1 && !has_arithmetic(out.ty)) {
-        diag_error(c->diag, n->span, "there is no arithmetic on %s; write f32(...)", check_ty_text(c, out.ty));
-        out.bad = true;
-    }
-    if (b->type == F32) out.ty = of_type(TY_f32);
-    if (b->type == I32) out.ty = of_type(TY_i32);
-    return out;
-}
-
-/* Arguments of a fn, iter or intrinsic: as many as it takes, tensors where it indexes them. */
-struct info check_call_args(struct check *c, struct node *call, struct node *callee)
-{
-    struct info out = { 0 };
-    call->decl = callee;
-    if (!count_args(c, call, callee->list.n, callee->list.n)) {
-        diag_note(c->diag, callee->name_span, "'%s' is declared here", callee->name);
-        for (int i = 0; i < call->list.n; i++) tensor_arg(c, call->list.at[i]);
-        return bad_info();
-    }
-    for (int i = 0; i < call->list.n; i++) {
-        struct node *x = call->list.at[i], *p = callee->list.at[i];
-        if (!p->list.n) {
-            struct info one = check_expr(c, x);
-            merge(c, &out, &one);
-            if (p->type) check_stored(c, p->name, of_type(p->type), one, x);
-            continue;
-        }
-        struct sym *s = x->kind == N_name ? check_use(c, x) : NULL;
-        if (s && s->kind == SYM_bad) { out.bad = true; continue; }
-        if (!s || s->dims.n != p->list.n) {
-            diag_error(c->diag, x->span, "'%s' takes a tensor with %d %s here", callee->name, p->list.n, p->list.n == 1 ? "dimension" : "dimensions");
-            diag_note(c->diag, p->span, "declared here");
-            out.bad = true;
-            continue;
-        }
-        x->decl = s->decl;
-    }
-    return out;
-}
-
-static void count_return(struct node *n, void *ctx)
-{
-    if (n->kind == N_return) *(int *)ctx = n->list.n;
-}
-
-int check_returns(struct node *fn)
-{
-    int n = 1;
-    check_walk(fn->a, count_return, &n);
-    return n;
-}
-
-static struct info unknown_call(struct check *c, struct node *n)
-{
-    VEC(const char *) names = { 0 };
-    for (int i = 0; i < COUNT(builtins); i++) vec_push(c->arena, &names, builtins[i].name);
-    for (int i = 0; i < c->callables.n; i++) vec_push(c->arena, &names, c->callables.at[i]->name);
-    const char *near = diag_nearest(n->name, names.at, names.n);
-    if (type_find(n->name) == TY_none)
-        diag_error(c->diag, n->name_span, "there is no function '%s'%s%s%s", n->name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    for (int i = 0; i < n->list.n; i++) tensor_arg(c, n->list.at[i]);
-    return bad_info();
-}
-
-static struct info call_value(struct check *c, struct node *n)
-{
-    struct node *callee = check_callable(c, n->name);
-    const struct builtin *b = builtin_find(n->name);
-    if (!callee && b) return builtin_call(c, n, b);
-    if (!callee) return unknown_call(c, n);
-    if (callee->kind == N_iter || callee->kind == N_kernel) {
-        diag_error(c->diag, n->name_span, "'%s' is %s; it is not called in an expression", n->name, callee->kind == N_iter ? "an iter" : "a kernel");
-        diag_note(c->diag, n->name_span, callee->kind == N_iter ? "an iter gives a grid its tasks: grid (...) in %s(...)" : "given x = run %s(...)", n->name);
-        return bad_info();
-    }
-    struct info out = check_call_args(c, n, callee);
-    if (callee->kind == N_intrinsic) {
-        out.ty = of_type(callee->type);
-    } else if (!out.bad && check_returns(callee) != 1) {
-        diag_error(c->diag, n->span, "'%s' gives %d results; take them with let (a, b) = %s(...)", n->name, check_returns(callee), n->name);
-        out.bad = true;
-    }
     return out;
 }
 
 static struct info (*const value_of[N_COUNT])(struct check *c, struct node *n) = {
     [N_int] = constant,       [N_float] = constant,     [N_name] = name_value, [N_index] = index_value,
-    [N_call] = call_value,    [N_reduce] = reduce_value, [N_cast] = cast_value,    [N_unary] = unary_value,
+    [N_call] = check_call,    [N_reduce] = reduce_value, [N_cast] = cast_value,    [N_unary] = unary_value,
     [N_binary] = binary_value, [N_cond] = cond_value,
 };
 
@@ -727,7 +432,7 @@ struct info check_number(struct check *c, struct node *n, const char *what)
 struct info check_integer(struct check *c, struct node *n, const char *what)
 {
     struct info i = check_number(c, n, what);
-    if (!i.bad && known(i.ty) && !is_integer(i.ty)) {
+    if (!i.bad && ty_known(i.ty) && !ty_is_integer(i.ty)) {
         diag_error(c->diag, n->span, "%s is an integer, this is %s", what, check_ty_text(c, i.ty));
         i.bad = true;
     }
@@ -743,7 +448,7 @@ void check_truth(struct check *c, struct node *n, const char *what)
     if (tile) {
         diag_error(c->diag, n->span, "%s takes one truth value; this is a tile over %s", what, axes_text(c, &i.free));
         diag_note(c->diag, n->span, "mask element by element: x[...] = value where condition");
-    } else if (is_float(i.ty)) {
+    } else if (ty_is_float(i.ty)) {
         diag_error(c->diag, n->span, "%s takes a truth value, this is %s", what, check_ty_text(c, i.ty));
     }
 }
@@ -753,103 +458,10 @@ void check_mask(struct check *c, struct node *n, const struct sym_set *over)
     if (!n) return;
     struct info i = check_expr(c, n);
     if (i.bad) return;
-    if (is_float(i.ty)) diag_error(c->diag, n->span, "'where' takes a truth value, this is %s", check_ty_text(c, i.ty));
+    if (ty_is_float(i.ty)) diag_error(c->diag, n->span, "'where' takes a truth value, this is %s", check_ty_text(c, i.ty));
     for (int k = 0; k < i.free.list.n; k++) {
         if (check_set_has(over, i.free.list.at[k])) continue;
         diag_error(c->diag, n->span, "'%s' stands in the mask but not on the left", i.free.list.at[k]->name);
         return;
     }
-}
-
-/* mma */
-
-static void factors_of(struct check *c, struct node *n, nodes *out)
-{
-    if (n->kind == N_binary && n->flag == OP_MUL) {
-        factors_of(c, n->a, out);
-        factors_of(c, n->b, out);
-    } else {
-        vec_push(c->arena, out, n);
-    }
-}
-
-/* Which types meet in one instruction: 16-bit floats of one kind, tf32, the 8-bit and narrower floats among each other, bytes. */
-static int operand_class(enum type t)
-{
-    switch (t) {
-    case TY_f16: return 1;
-    case TY_bf16: return 2;
-    case TY_tf32: return 3;
-    case TY_e4m3: case TY_e5m2: case TY_e2m1: return 4;
-    case TY_i8: case TY_u8: return 5;
-    default: return 0;
-    }
-}
-
-static void operand_types(struct check *c, struct node *x, struct node *y, struct ty tx, struct ty ty)
-{
-    struct node *both[2] = { x, y };
-    struct ty tys[2] = { tx, ty };
-    for (int i = 0; i < 2; i++) {
-        if (!tys[i].type || operand_class(tys[i].type)) continue;
-        diag_error(c->diag, both[i]->span, "an operand of mma cannot be %s", check_ty_text(c, tys[i]));
-        if (tys[i].type == TY_f32) diag_note(c->diag, both[i]->span, "write tf32(...), bf16(...) or f16(...) around it");
-        return;
-    }
-    if (tx.type && ty.type && operand_class(tx.type) != operand_class(ty.type)) {
-        diag_error(c->diag, y->span, "the operands of mma are %s and %s; no tensor core multiplies these", check_ty_text(c, tx), check_ty_text(c, ty));
-        diag_note(c->diag, y->span, "convert one of them, for example %s(...)", cast_name(type_bits(tx.type) > type_bits(ty.type) ? tx : ty));
-    }
-}
-
-void check_mma_value(struct check *c, struct node *n, const struct sym_set *left)
-{
-    nodes factors = { 0 };
-    factors_of(c, n, &factors);
-    if (!left) {
-        for (int i = 0; i < factors.n; i++) check_expr(c, factors.at[i]);
-        return;
-    }
-    struct info info[16];
-    struct sym_set summed = { 0 }, all = { 0 };
-    bool bad = false;
-    if (factors.n > 16) {
-        diag_error(c->diag, n->span, "an mma has at most 16 factors, these are %d", factors.n);
-        return;
-    }
-    for (int i = 0; i < factors.n; i++) {
-        info[i] = check_expr(c, factors.at[i]);
-        bad |= info[i].bad;
-        check_set_join(c, &all, &info[i].free);
-        for (int k = 0; k < info[i].free.list.n; k++)
-            if (!check_set_has(left, info[i].free.list.at[k])) check_set_add(c, &summed, info[i].free.list.at[k]);
-    }
-    if (bad) return;
-    if (factors.n < 2) {
-        diag_error(c->diag, n->span, "an mma is a product of two operands and perhaps scales; this is one factor");
-        return;
-    }
-    if (!summed.list.n) {
-        diag_error(c->diag, n->span, "nothing is contracted here: every axis of the factors is on the left");
-        diag_note(c->diag, n->span, "an axis that stands on the right only is summed over; without one, write a plain assignment");
-        return;
-    }
-    int operand[16], operands = 0;
-    for (int i = 0; i < factors.n; i++) {
-        bool carries = false;
-        for (int k = 0; k < summed.list.n; k++) carries |= check_set_has(&info[i].whole, summed.list.at[k]);
-        if (carries) operand[operands++] = i;
-    }
-    if (operands != 2) {
-        diag_error(c->diag, n->span, "%s factor%s carr%s '%s' undivided; an mma has two such operands", operands == 0 ? "no" : operands == 1 ? "only one" :
-                   arena_printf(c->arena, "%d", operands), operands < 2 ? "" : "s", operands < 2 ? "ies" : "y", check_set_text(c, &summed));
-        diag_note(c->diag, n->span, "the operands are the factors that hold the contracted axis itself; scales hold it divided (k/128) or not at all");
-        return;
-    }
-    for (int k = 0; k < left->list.n; k++) {
-        if (check_set_has(&info[operand[0]].free, left->list.at[k]) || check_set_has(&info[operand[1]].free, left->list.at[k])) continue;
-        diag_error(c->diag, n->span, "'%s' of the left side is in neither operand", left->list.at[k]->name);
-        return;
-    }
-    operand_types(c, factors.at[operand[0]], factors.at[operand[1]], info[operand[0]].ty, info[operand[1]].ty);
 }

@@ -1,16 +1,7 @@
-/* check_kernel - a kernel's head and items: parameters, arguments, tuning, axes, the grid, views, specs. */
+/* check_kernel - a kernel's head and items: parameters, arguments, axes, the grid, views, lets. */
 #include <string.h>
 
 #include "dsl/check.h"
-
-/* The target table lies to the right of this folder; where it is linked in, targets are checked by it. */
-struct target;
-extern const struct target *target_find(const char *name) __attribute__((weak));
-
-/* for (each item n of this kind) */
-#define ITEMS(c, k, x)                                  \
-    for (int x##_i = 0; x##_i < (c)->kernel->b->list.n; x##_i++) \
-        for (struct node *x = (c)->kernel->b->list.at[x##_i]; x && x->kind == N_##k; x = NULL)
 
 /* Parameters and arguments */
 
@@ -233,7 +224,7 @@ static bool circles(struct check *c)
 
 /* Axes and the grid */
 
-static void positive(struct check *c, struct node *n, const char *what)
+void check_positive(struct check *c, struct node *n, const char *what)
 {
     if (!n) return;
     check_integer(c, n, what);
@@ -247,8 +238,8 @@ static void one_axis(struct check *c, struct node *a)
     if (nested) a->a->decl = s->parent->decl;
     else check_integer(c, a->a, a->b ? "a bound" : "an extent");
     if (a->b) check_integer(c, a->b, "a bound");
-    positive(c, a->c, "a split");
-    positive(c, a->d, "a tile");
+    check_positive(c, a->c, "a split");
+    check_positive(c, a->d, "a tile");
     if (a->list.n) check_integer(c, a->list.at[0], "a position");
     if (!s || s->kind != SYM_axis) return;
     if (a->list.n && !a->d) diag_error(c->diag, a->name_span, "'at' says which tile; axis '%s' has no 'by'", a->name);
@@ -295,7 +286,7 @@ static void order(struct check *c, struct node *call)
     for (int i = 0; i < c->grid->list.n && i < 2; i++) one |= x && c->grid->list.at[i]->name == x->name;
     if (!s || (s->kind != SYM_bad && !one) || c->grid->list.n < 2)
         diag_error(c->diag, x ? x->span : call->span, "an order takes one of the grid's first two axes first");
-    for (int i = 1; i < call->list.n; i++) positive(c, call->list.at[i], "what an order takes");
+    for (int i = 1; i < call->list.n; i++) check_positive(c, call->list.at[i], "what an order takes");
 }
 
 static void grid_axes(struct check *c, struct node *g)
@@ -426,295 +417,6 @@ static void one_view(struct check *c, struct node *v)
     view->task_bound = task_bound || base->task_bound;
 }
 
-/* Specs and test inputs */
-
-static void letters_in(struct node *n, void *ctx)
-{
-    struct check *c = ctx;
-    if (n->kind != N_name || check_find(c, n->name) || check_param_word(c, n->name) || n->name == intern("inf")) return;
-    n->decl = n;
-    check_declare(c, SYM_letter, n->name, n->span, n)->ty.type = TY_i32;
-}
-
-/* Names of a left side that nothing declares are its indices: they run over what they index. */
-static void left_letters(struct check *c, struct node *left)
-{
-    struct node *x = left->kind == N_reduce ? left->a : left;
-    for (int i = 0; i < x->list.n && x->kind == N_index; i++) check_walk(x->list.at[i], letters_in, c);
-}
-
-static void when(struct check *c, const nodes *list)
-{
-    enum place before = c->place;
-    c->place = IN_HOST;
-    for (int i = 0; i < list->n; i++) check_truth(c, list->at[i], "when");
-    c->place = before;
-}
-
-static bool is_any(const struct node *n)
-{
-    return n && n->kind == N_name && n->name == intern("any");
-}
-
-/* else any, else (c ? v : any): `any` says that the element is not compared. */
-static void else_value(struct check *c, struct node *n, struct sym *target, struct ty ty)
-{
-    if (!n || is_any(n)) return;
-    if (n->kind == N_cond && (is_any(n->b) || is_any(n->c))) {
-        check_truth(c, n->a, "'?'");
-        else_value(c, n->b, target, ty);
-        else_value(c, n->c, target, ty);
-        return;
-    }
-    struct info v = check_expr(c, n);
-    if (target) check_stored(c, target->name, ty, v, n);
-}
-
-static void one_spec(struct check *c, struct node *n)
-{
-    c->place = IN_SPEC;
-    when(c, &n->list);
-    struct scope outer, scope;
-    check_open(c, &outer);
-    struct node *left = n->a;
-    if (left->kind == N_reduce) {
-        for (int i = 0; i < left->list.n; i++) {
-            struct node *b = left->list.at[i];
-            check_declare(c, SYM_letter, b->name, b->name_span, b)->ty.type = TY_i32;
-            if (b->a) check_integer(c, b->a->a, "a bound"), check_integer(c, b->a->b, "a bound");
-        }
-        left = left->a;
-    }
-    check_open(c, &scope);
-    if (left->kind != N_index) {
-        diag_error(c->diag, n->a->span, "the left side of a spec is an output with its indices: D[i, j]");
-    } else {
-        left_letters(c, left);
-        struct info l = check_index(c, left, true);
-        struct sym *s = check_find(c, left->name), *arg = s && s->kind == SYM_view ? s->base : s;
-        if (!l.bad && arg && (arg->kind != SYM_arg || arg->node->flag == 0)) {
-            diag_error(c->diag, left->name_span, "a spec says what an output holds; '%s' is %s", left->name, arg->kind == SYM_arg ? "in" : check_sym_what(arg));
-            diag_note(c->diag, arg->at, "declared here");
-        }
-        struct info v = check_expr(c, n->b);
-        bool narrow = n->a->kind == N_reduce && type_is_float(l.ty.type) && l.ty.type != TY_f32;
-        if (narrow) diag_error(c->diag, n->a->span, "there is no sum of %s; a spec of sums is of f32 outputs", type_name(l.ty.type));
-        else if (!l.bad) check_stored(c, s->name, l.ty, v, n->b);
-        if (n->c) check_truth(c, n->c, "where");
-        else_value(c, n->d, l.bad ? NULL : s, l.ty);
-    }
-    check_close(c);
-    check_close(c);
-    c->place = IN_KERNEL;
-}
-
-static void run_call(struct check *c, struct node *call)
-{
-    struct node *k = check_callable(c, call->name);
-    if (!k || k->kind != N_kernel) {
-        VEC(const char *) names = { 0 };
-        for (int i = 0; i < c->callables.n; i++)
-            if (c->callables.at[i]->kind == N_kernel) vec_push(c->arena, &names, c->callables.at[i]->name);
-        const char *near = diag_nearest(call->name, names.at, names.n);
-        diag_error(c->diag, call->name_span, "there is no kernel '%s'%s%s%s", call->name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-        return;
-    }
-    call->decl = k;
-    int ins = 0;
-    for (int i = 0; i < k->list2.n; i++) ins += k->list2.at[i]->flag == 0;
-    if (ins != call->list.n) {
-        diag_error(c->diag, call->span, "kernel '%s' takes %d input%s, %d given", k->name, ins, ins == 1 ? "" : "s", call->list.n);
-        diag_note(c->diag, k->name_span, "declared here");
-    }
-    for (int i = 0; i < call->list.n; i++) {
-        struct node *x = call->list.at[i];
-        struct sym *s = x->kind == N_name ? check_use(c, x) : NULL;
-        if (s) x->decl = s->decl;
-        if (s && (s->kind == SYM_bad || s->kind == SYM_arg)) continue;
-        diag_error(c->diag, x->span, "run takes arguments of this kernel by name");
-    }
-}
-
-static void one_given(struct check *c, struct node *n)
-{
-    c->place = IN_GIVEN;
-    when(c, &n->list);
-    struct scope scope;
-    check_open(c, &scope);
-    struct node *left = n->a;
-    left_letters(c, left);
-    struct sym *s;
-    for (int i = 0; i < left->list.n; i++)
-        if (left->list.at[i]->kind != N_name) {
-            diag_error(c->diag, left->list.at[i]->span, "an index on the left of given is a name");
-            check_close(c);
-            c->place = IN_KERNEL;
-            return;
-        }
-    if (left->kind == N_index) {
-        check_index(c, left, true);
-        s = check_find(c, left->name);
-    } else {
-        s = check_use(c, left);
-        left->decl = s->decl;
-    }
-    if (s && s->kind != SYM_bad && (s->kind != SYM_arg || s->node->flag == 1)) {
-        diag_error(c->diag, left->name_span, "given says how an input is made; '%s' is %s", left->name, s->kind == SYM_arg ? "out" : check_sym_what(s));
-        diag_note(c->diag, s->at, "declared here");
-    }
-    if (n->flag) {
-        run_call(c, n->b);
-    } else {
-        struct info v = check_expr(c, n->b);
-        if (s && s->kind == SYM_arg && type_is_float(v.ty.type) && s->ty.type && !type_is_float(s->ty.type))
-            check_stored(c, s->name, s->ty, v, n->b);
-    }
-    check_close(c);
-    c->place = IN_KERNEL;
-}
-
-static void one_speccheck(struct check *c, struct node *n)
-{
-    c->place = IN_CHECK;
-    check_block(c, n->a);
-    c->place = IN_KERNEL;
-}
-
-/* Tuning */
-
-/* What mapping words speak of. */
-static bool is_grid_axis(struct check *c, const char *name)
-{
-    struct sym *s = check_find(c, name);
-    return s && s->kind == SYM_axis && (s->in_grid || s->fixed);
-}
-static bool is_axis(struct check *c, const char *name)
-{
-    struct sym *s = check_find(c, name);
-    return s && s->kind == SYM_axis;
-}
-static bool is_axis_or_tasks(struct check *c, const char *name)
-{
-    return is_axis(c, name) || !strcmp(name, "tasks");
-}
-static bool is_role(struct check *c, const char *name)
-{
-    for (int i = 0; i < c->roles.n; i++)
-        if (!strcmp(c->roles.at[i]->name, name)) return true;
-    return false;
-}
-struct finds {
-    const char *name;
-    bool found;
-};
-static void finds_accum(struct node *n, void *ctx)
-{
-    struct finds *f = ctx;
-    f->found |= n->kind == N_accum && !strcmp(n->name, f->name);
-}
-static bool is_accum(struct check *c, const char *name)
-{
-    struct finds f = { name, false };
-    for (int i = 0; i < c->roles.n; i++) check_walk(c->roles.at[i]->a, finds_accum, &f);
-    return f.found;
-}
-static bool is_tensor(struct check *c, const char *name)
-{
-    struct sym *s = check_find(c, name);
-    return s && s->kind == SYM_arg && s->dims.n;
-}
-
-static const struct {
-    const char *word;
-    bool (*fits)(struct check *, const char *);
-    const char *wants;
-} mappings[] = {
-    { "role", is_role, "a role" },
-    { "cluster", is_grid_axis, "an axis of the grid" },
-    { "deal", is_axis_or_tasks, "an axis, or tasks" },
-    { "unroll", is_axis, "an axis" },
-    { "slots", is_accum, "an accumulator" },
-    { "flip", is_accum, "an accumulator" },
-    { "cache", is_tensor, "a tensor" },
-};
-static const char *const cache_words[] = { "stream", "keep", "normal" };
-
-static void set(struct check *c, struct node *n, bool words)
-{
-    for (int i = 0; n && i < n->list.n; i++) {
-        struct node *x = n->list.at[i];
-        if (x->kind == N_shape) continue;
-        if (x->kind == N_range) {
-            check_integer(c, x->a, "a bound");
-            check_integer(c, x->b, "a bound");
-            positive(c, x->c, "a step");
-            if (x->a->kind == N_int && x->b->kind == N_int && x->a->num > x->b->num)
-                diag_error(c->diag, x->span, "this range is empty: %lld is more than %lld", (long long)x->a->num, (long long)x->b->num);
-            continue;
-        }
-        if (!words) {
-            check_integer(c, x, "a choice");
-            continue;
-        }
-        bool known = false;
-        for (int k = 0; k < COUNT(cache_words); k++) known |= x->kind == N_name && !strcmp(x->name, cache_words[k]);
-        if (!known) diag_error(c->diag, x->span, "a tensor is cached as stream, keep or normal");
-    }
-    if (n && n->a) positive(c, n->a, "a factor");
-}
-
-static void mapping(struct check *c, struct node *s)
-{
-    const char *names[COUNT(mappings)];
-    for (int i = 0; i < COUNT(mappings); i++) {
-        names[i] = mappings[i].word;
-        if (strcmp(s->name, mappings[i].word)) continue;
-        c->place = IN_KERNEL;
-        if (!mappings[i].fits(c, s->text)) diag_error(c->diag, s->name_span, "%s speaks of %s; '%s' is none", s->name, mappings[i].wants, s->text);
-        c->place = IN_HOST;
-        check_role_width(c, &s->list);
-        for (int k = 0; k < s->list.n; k++) set(c, s->list.at[k]->a, false);
-        set(c, s->a, !strcmp(s->name, "cache"));
-        return;
-    }
-    const char *near = diag_nearest(s->name, names, COUNT(mappings));
-    diag_error(c->diag, s->name_span, "there is no mapping '%s'%s%s%s", s->name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    if (!near) diag_note(c->diag, s->name_span, "role, cluster, deal, unroll, slots, flip and cache steer the mapping");
-}
-
-static void one_setting(struct check *c, struct node *s, bool declares)
-{
-    c->place = IN_HOST;
-    if (s->text) {
-        mapping(c, s);
-    } else {
-        struct sym *t = check_find(c, s->name);
-        if (!declares && (!t || t->kind != SYM_tune)) {
-            const char *names[64];
-            int n = 0;
-            ITEMS(c, tune, u)
-            for (int i = 0; i < u->list.n && n < 64; i++)
-                if (!u->list.at[i]->text) names[n++] = u->list.at[i]->name;
-            const char *near = diag_nearest(s->name, names, n);
-            diag_error(c->diag, s->name_span, "'%s' is not a tuning value%s%s%s", s->name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-            if (!near) diag_note(c->diag, s->name_span, "'tune %s = ...' declares it", s->name);
-        }
-        set(c, s->a, false);
-    }
-    c->place = IN_KERNEL;
-}
-
-static void one_on(struct check *c, struct node *n)
-{
-    for (int i = 0; i < n->list.n; i++) {
-        const char *name = n->list.at[i]->name;
-        if (!target_find || target_find(name)) continue;
-        diag_error(c->diag, n->list.at[i]->span, "there is no target '%s'", name);
-        diag_note(c->diag, n->list.at[i]->span, "'dgc targets' lists them");
-    }
-    for (int i = 0; i < n->list2.n; i++) one_setting(c, n->list2.at[i], false);
-}
-
 /* Pipes' declarations: each index of a slot is over one axis. */
 static void axes_in(struct node *n, void *ctx)
 {
@@ -726,7 +428,7 @@ static void axes_in(struct node *n, void *ctx)
 
 static void one_pipe(struct check *c, struct node *p)
 {
-    positive(c, p->a, "a depth");
+    check_positive(c, p->a, "a depth");
     for (int i = 0; i < p->list.n; i++) {
         struct node *f = p->list.at[i];
         for (int k = 0; k < f->list.n; k++) {
@@ -786,12 +488,12 @@ void check_kernel(struct check *c, struct node *kernel)
         grid(c);
         ITEMS(c, axis, a) one_axis(c, a);
         ITEMS(c, let, l) one_let(c, l);
-        ITEMS(c, spec, s) one_spec(c, s);
-        ITEMS(c, speccheck, s) one_speccheck(c, s);
-        ITEMS(c, given, g) one_given(c, g);
+        ITEMS(c, spec, s) check_spec(c, s);
+        ITEMS(c, speccheck, s) check_speccheck(c, s);
+        ITEMS(c, given, g) check_given(c, g);
         ITEMS(c, tune, t)
-        for (int i = 0; i < t->list.n; i++) one_setting(c, t->list.at[i], true);
-        ITEMS(c, on, o) one_on(c, o);
+        for (int i = 0; i < t->list.n; i++) check_setting(c, t->list.at[i], true);
+        ITEMS(c, on, o) check_on(c, o);
         ITEMS(c, pipe, p) one_pipe(c, p);
         int before = c->diag->errors;
         check_roles(c);

@@ -308,7 +308,8 @@ int main(void)
     in_folder("tests/errors/golden", same_output);
     in_folder("tests/dsl", same_output);
     static const char *const sources[] = { "dsl/lex.l", "dsl/parse.y", "dsl/dsl.c", "dsl/check.c", "dsl/check_scope.c", "dsl/check_expr.c",
-                                           "dsl/check_stmt.c", "dsl/check_role.c", "dsl/check_kernel.c" };
+                                           "dsl/check_stmt.c", "dsl/check_role.c", "dsl/check_kernel.c", "dsl/check_type.c", "dsl/check_call.c",
+                                           "dsl/check_mma.c", "dsl/check_spec.c", "dsl/check_tune.c" };
     for (int i = 0; i < COUNT(sources); i++) every_message_in(sources[i]);
     claim(in_folder("kernels_dsl", right_source) > 10, "has no kernels", "kernels_dsl", NULL);
     page("docs/language.md");
