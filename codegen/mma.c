@@ -513,7 +513,7 @@ static struct opd store_bits(struct gen *g, const struct mma_operand *o, struct 
     return byte;
 }
 
-void mma_fill_buffer(struct gen *g, struct mma_op *op, struct mma_operand *o)
+void mma_fill_buffer(struct gen *g, struct mma_op *op, struct mma_operand *o, void (*flush)(struct gen *g))
 {
     struct lir *l = g->l;
     const struct layout *lay = tile_layout(g, o);
@@ -523,6 +523,7 @@ void mma_fill_buffer(struct gen *g, struct mma_op *op, struct mma_operand *o)
     buffer_form(o);
     int n = layout_regs(lay), bits = type_bits(o->type);
     gen_cost(g, op->s->span, "an operand of mma goes through %d bytes of shared memory: it is computed in registers", o->buffer_bytes);
+    if (flush) flush(g);
     gen_role_sync(g); /* what read the buffer before has completed in every warp */
     for (int r = 0; r < n; r++) {
         struct opd row, col, inside, x = v[layout_project_reg(lay, own, r)], k_in = mma_k_inside(g, o, lay, r);

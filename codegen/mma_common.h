@@ -106,8 +106,9 @@ struct opd mma_address(struct gen *g, struct mma_op *op, struct mma_operand *o);
 struct opd mma_swizzle(struct gen *g, const struct mma_form *f, struct opd row);
 /* Bytes from the first element to (row, col); both may be constants. */
 struct opd mma_offset(struct gen *g, const struct mma_form *f, struct opd row, struct opd col);
-/* Computes a register tile and writes it to the operand's buffer; all threads of the role, which meet before and after. */
-void mma_fill_buffer(struct gen *g, struct mma_op *op, struct mma_operand *o);
+/* Computes a register tile and writes it to the operand's buffer; all threads of the role, which meet before and after.
+ * flush (or NULL) waits for what still reads the buffer; it is called once the tile is computed, before they meet. */
+void mma_fill_buffer(struct gen *g, struct mma_op *op, struct mma_operand *o, void (*flush)(struct gen *g));
 /* Predicate: register r of a layout over the operand's mn then k axes lies below the limits of the k axes. What does not
  * counts as zero. */
 struct opd mma_k_inside(struct gen *g, const struct mma_operand *o, const struct layout *lay, int r);

@@ -371,8 +371,8 @@ static void mma(struct gen *g, struct ir_stmt *s)
     struct opd *a_regs = NULL;
     mma_zero_tails(g, op);
     if (from_registers(&op->a) && !(a_regs = register_fragments(g, op))) return;
-    if (op->a.buffer >= 0) mma_fill_buffer(g, op, &op->a);
-    if (op->b.buffer >= 0) mma_fill_buffer(g, op, &op->b);
+    if (op->a.buffer >= 0) mma_fill_buffer(g, op, &op->a, NULL);
+    if (op->b.buffer >= 0) mma_fill_buffer(g, op, &op->b, NULL);
     if (!s->flag) zero(g, op->acc);
     struct reader a = a_regs ? (struct reader){ 0 } : reader_start(g, op, &op->a, false), b = reader_start(g, op, &op->b, true);
     struct fragments now = load_step(g, op, &a, &b, a_regs, 0);

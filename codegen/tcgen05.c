@@ -158,7 +158,7 @@ static void commit(struct gen *g, struct opd barrier)
     lir_emit(g->l, "@%r tcgen05.commit.cta_group::1.mbarrier::arrive::one.shared::cluster.b64 [%r]", mma_state(g)->tmem.issue, barrier);
 }
 
-/* Waits, in every warp, for all mma issued. */
+/* Waits, in every warp, for all mma issued. The warps must meet before the next commit: none may miss a phase. */
 static void flush(struct gen *g)
 {
     struct mma_state *st = mma_state(g);
@@ -248,9 +248,8 @@ static void mma(struct gen *g, struct ir_stmt *s)
     struct mma_op *op = mma_op_of(g, s);
     struct lir *l = g->l;
     if (!op || g->failed) return;
-    if (op->a.buffer >= 0 || op->b.buffer >= 0) flush(g); /* what reads the buffers now */
-    if (op->a.buffer >= 0) mma_fill_buffer(g, op, &op->a);
-    if (op->b.buffer >= 0) mma_fill_buffer(g, op, &op->b);
+    if (op->a.buffer >= 0) mma_fill_buffer(g, op, &op->a, flush);
+    if (op->b.buffer >= 0) mma_fill_buffer(g, op, &op->b, flush);
     mma_zero_tails(g, op);
     int skip = lir_label(l);
     lir_emit(l, "@!%r bra %l", st->tmem.issue, skip);
@@ -337,7 +336,12 @@ static void write(struct gen *g, struct ir_var *v, const struct opd *elements)
     acc->read_at = -1;
 }
 
-static void task_end(struct gen *g) { flush(g); }
+static void task_end(struct gen *g)
+{
+    if (mma_straight(g, mma_state(g)->clean_at)) return;
+    flush(g);
+    meet(g);
+}
 
 const struct mma_family tcgen05_family = {
     .name = "tcgen05", .async = true, .plan = plan, .setup = setup, .teardown = teardown, .begin_role = begin_role, .mma = mma, .layout = layout,

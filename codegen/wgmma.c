@@ -329,9 +329,8 @@ static void mma(struct gen *g, struct ir_stmt *s)
     bool a_regs = !op->a.field && op->a.buffer < 0;
     mma_zero_tails(g, op);
     if (a_regs && !(sg.fragments = fragments(g, op))) return;
-    if (op->a.buffer >= 0 || op->b.buffer >= 0) flush(g); /* what reads the buffers now */
-    if (op->a.buffer >= 0) mma_fill_buffer(g, op, &op->a);
-    if (op->b.buffer >= 0) mma_fill_buffer(g, op, &op->b);
+    if (op->a.buffer >= 0) mma_fill_buffer(g, op, &op->a, flush);
+    if (op->b.buffer >= 0) mma_fill_buffer(g, op, &op->b, flush);
     struct opd group = lir_shr_u(l, g->role->warp, 2);
     struct opd along_m = acc->wm == 1 ? opd_imm(0) : lir_mod(l, group, opd_imm(acc->wm), true);
     struct opd along_n = acc->wn == 1 ? opd_imm(0) : lir_div(l, group, opd_imm(acc->wm), true);
