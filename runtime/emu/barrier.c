@@ -122,6 +122,16 @@ static enum emu_next run_bar(struct emu_warp *w, const struct emu_insn *in, uint
     return EMU_NEXT;
 }
 
+/* What can be said of constants before anything runs. */
+static bool check_constants(struct emu_decode *d, int id, int count)
+{
+    if (emu_is_imm(d, id) && d->op[id].bits >= 16)
+        return emu_bad(d, "barrier %llu; there are 0 to 15", (unsigned long long)d->op[id].bits);
+    if (count && emu_is_imm(d, count) && (!d->op[count].bits || d->op[count].bits % 32))
+        return emu_bad(d, "barrier count %llu is no positive multiple of 32", (unsigned long long)d->op[count].bits);
+    return true;
+}
+
 static bool decode_bar(struct emu_decode *d, struct emu_insn *in, bool aligned)
 {
     static const char *const kinds[] = {"sync", "arrive", "red", NULL};
@@ -158,7 +168,7 @@ static bool decode_bar(struct emu_decode *d, struct emu_insn *in, bool aligned)
     in->aligned = aligned;
     in->x = x;
     in->run = run_bar;
-    return true;
+    return check_constants(d, at, more ? at + 1 : 0);
 }
 
 bool emu_decode_bar(struct emu_decode *d, struct emu_insn *in) { return decode_bar(d, in, true); }

@@ -223,9 +223,9 @@ struct emu_entry {
     VEC(struct emu_sreg_use) sregs;
     VEC(struct emu_symbol) symbols; /* parameters and the body's variables */
     uint32_t param_bytes, static_smem, dynamic_smem_at, local_bytes;
-    uint32_t reqntid[3], maxntid[3], reqcluster[3], minnctapersm, maxnreg;
+    uint32_t reqntid[3], maxntid[3], reqcluster[3], minnctapersm, maxnreg, maxclusterrank;
+    bool blocks_are_clusters; /* the grid counts clusters */
     bool has_reqntid, has_maxntid, has_reqcluster, explicit_cluster, uses_dynamic;
-    const char **lines;
 };
 struct emu_module {
     struct emu *emu;

@@ -14,7 +14,7 @@ enum float_op { F_ADD, F_SUB, F_MUL, F_FMA, F_DIV, F_RCP, F_SQRT, F_MIN, F_MAX, 
 struct float_insn {
     enum float_op op;
     enum num_round round;
-    bool ftz, sat, relu, nan, xorsign;
+    bool ftz, sat, relu, nan, xorsign, absolute;
     enum emu_type elem, in_elem; /* in_elem: of the multiplied or first operand; a 16-bit type with an f32 result: mixed */
     int pack;                    /* elements in an operand */
     int nsrc;
@@ -143,6 +143,8 @@ static uint32_t one(const struct float_insn *x, uint32_t a, uint32_t b, uint32_t
     enum emu_type ta = x->in_elem, tb = x->op == F_FMA || x->op == F_MUL ? x->in_elem : x->elem;
     switch (x->op) {
     case F_MIN: case F_MAX: {
+        if (x->absolute)
+            a &= 0x7FFFFFFF, b &= 0x7FFFFFFF, c &= 0x7FFFFFFF;
         uint32_t r = pick_bits(x, a, b, x->elem);
         if (x->nsrc == 3)
             r = pick_bits(x, r, c, x->elem);
@@ -361,6 +363,8 @@ static void float_mods(struct emu_decode *d, struct float_insn *x)
             x->nan = true;
         else if (emu_mod(d, "xorsign"))
             x->xorsign = emu_mod(d, "abs");
+        else if (emu_mod(d, "abs"))
+            x->absolute = true;
         else
             return;
     }
@@ -391,7 +395,7 @@ static void choose_handler(struct emu_insn *in, const struct float_insn *x)
         in->run = run_f64;
     else if (plain && x->op < COUNT(fast_lanes) && fast_lanes[x->op])
         in->run = run_fast;
-    else if (plain && (x->op == F_MIN || x->op == F_MAX) && x->nsrc == 2 && !x->nan && !x->xorsign && !x->ftz)
+    else if (plain && (x->op == F_MIN || x->op == F_MAX) && x->nsrc == 2 && !x->nan && !x->xorsign && !x->ftz && !x->absolute)
         in->run = run_fast_pick;
     else
         in->run = x->pack == 1 ? run_scalar : x->elem == EMU_T_F32 ? run_pair32 : run_pair16;
@@ -421,6 +425,8 @@ static bool decode_float_op(struct emu_decode *d, struct emu_insn *in, enum floa
         if (!emu_need(d, EMU_NEED_100, "min and max of three"))
             return false;
     }
+    if (x->absolute && (x->nsrc != 3 || x->elem != EMU_T_F32))
+        return emu_bad(d, ".abs belongs to min.f32 and max.f32 of three");
     in->x = x;
     choose_handler(in, x);
     return float_operands(d, in, x);

@@ -338,6 +338,10 @@ static bool check_shape(struct emu *e, const struct emu_entry *en, struct emu_gr
                           g->nctaid[1], g->nctaid[2], g->cluster[0], g->cluster[1], g->cluster[2]);
         g->nclusters[i] = g->nctaid[i] / g->cluster[i];
     }
+    if (en->maxclusterrank && size > en->maxclusterrank)
+        return refuse(e, "'%s' allows clusters of at most %u blocks", en->name, en->maxclusterrank);
+    if (en->explicit_cluster && size == 1 && !en->has_reqcluster)
+        return refuse(e, "'%s' wants a cluster shape", en->name);
     if (size > 16 || (size > 1 && e->config.chip < EMU_SM90))
         return refuse(e, "clusters of %u blocks are not possible on this chip", size);
     if ((uint64_t)g->nclusters[0] * g->nclusters[1] * g->nclusters[2] > 1u << 30)
@@ -371,6 +375,8 @@ bool emu_run(struct emu *e, struct emu_module *m, const struct emu_launch *l, st
         g.ntid[i] = l->block[i] ? l->block[i] : 1;
         g.nctaid[i] = l->grid[i] ? l->grid[i] : 1;
         g.cluster[i] = l->cluster[i] ? l->cluster[i] : en->has_reqcluster ? en->reqcluster[i] : 1;
+        if (en->blocks_are_clusters)
+            g.nctaid[i] *= g.cluster[i];
     }
     if (!check_shape(e, en, &g) || !check_memory(e, en, l, &g))
         return false;

@@ -233,6 +233,14 @@ static void cvt_mods(struct emu_decode *d, struct cvt_insn *x, bool *rounded)
 
 static bool is_int(enum emu_type t) { return emu_types[t].cls == EMU_C_U || emu_types[t].cls == EMU_C_S; }
 
+/* Which types narrow ones are made from: two f32, or a packed pair. */
+static bool narrow_from(enum emu_type to, enum emu_type from)
+{
+    if (from == EMU_T_F32)
+        return true;
+    return to == EMU_T_UE8M0 ? from == EMU_T_BF16 : from == EMU_T_F16 && to != EMU_T_E2M3 && to != EMU_T_E3M2;
+}
+
 /* What the element types demand of target and modifiers. */
 static bool check_cvt(struct emu_decode *d, const struct cvt_insn *x, enum emu_type to, enum emu_type from, bool rounded)
 {
@@ -242,6 +250,8 @@ static bool check_cvt(struct emu_decode *d, const struct cvt_insn *x, enum emu_t
         return false;
     if ((narrow || from_narrow) && x->n != 2)
         return emu_bad(d, "narrow types are converted in pairs (.x2)");
+    if ((narrow && !narrow_from(to, from)) || (from_narrow && to != (from == EMU_T_UE8M0 ? EMU_T_BF16 : EMU_T_F16)))
+        return emu_bad(d, "there is no conversion from .%s to .%s", emu_types[from].name, emu_types[to].name);
     if (narrow && to != EMU_T_UE8M0 && !(x->flags & NUM_SATFINITE))
         return emu_bad(d, ".satfinite is mandatory for .%s", emu_types[to].name);
     if (to == EMU_T_TF32 && (from != EMU_T_F32 || (x->round != NUM_RNA && !emu_need(d, EMU_NEED_90, "cvt.rn.tf32"))))
@@ -277,8 +287,6 @@ bool emu_decode_cvt(struct emu_decode *d, struct emu_insn *in)
         in->run = run_cvt_int;
     int dst_min = x->n == 2 ? emu_types[t].bits : x->to_bits;
     enum emu_type st = x->n == 2 ? (x->two_sources ? from : bits_type(emu_types[f].bits)) : from;
-    if (x->n == 2 && dst_min == 8)
-        dst_min = 8;
     if (!emu_dst_wide(d, 0, dst_min, &in->d, &x->dst_bits) || !emu_src_wide(d, 1, st, &in->a, &x->src_bits))
         return false;
     return !x->two_sources || emu_src_wide(d, 2, st, &in->b, &x->src_bits);

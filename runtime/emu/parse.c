@@ -797,7 +797,9 @@ static bool entry_directive(struct parser *p, struct emu_entry *e)
     else if (take_word(p, ".explicitcluster"))
         e->explicit_cluster = true;
     else if (take_word(p, ".maxclusterrank"))
-        integer(p);
+        e->maxclusterrank = (uint32_t)integer(p);
+    else if (take_word(p, ".blocksareclusters"))
+        e->blocks_are_clusters = true;
     else if (take_word(p, ".pragma")) {
         while (!is_punct(p, ';') && p->tok.kind != TOK_END)
             next(p);
@@ -821,6 +823,10 @@ static void entry(struct parser *p)
         ;
     if (e->has_reqntid && e->has_maxntid)
         fail(p, ".reqntid and .maxntid exclude each other");
+    if (e->has_reqcluster && e->maxclusterrank)
+        fail(p, ".reqnctapercluster and .maxclusterrank exclude each other");
+    if (e->blocks_are_clusters && !(e->has_reqcluster && e->has_reqntid))
+        fail(p, ".blocksareclusters needs .reqntid and .reqnctapercluster");
     body.scope = p->scope;
     if (!take_punct(p, ';')) {
         block(p);
