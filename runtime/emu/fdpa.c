@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* One body for every x86-64, the widest one picked when the program starts. */
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && \
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define WIDEST __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
 #else

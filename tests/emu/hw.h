@@ -15,6 +15,10 @@ static inline const char *hw_folder(const char *name)
     static char command[256];
     const char *given = getenv("HW_VECTORS");
     if (given) return given;
+    if (system("command -v xz tar >/dev/null")) {
+        printf("skipped: recordings of %s (xz or tar is missing)\n", name);
+        exit(77);
+    }
     snprintf(command, sizeof command, "mkdir -p build/hw/%d && tar -C build/hw/%d -xJf tests/hw/%s.tar.xz",
              (int)getpid(), (int)getpid(), name);
     if (system(command)) {
