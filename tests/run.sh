@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs every test and ends with "N passed, N failed, N skipped".  tests/run.sh [build folder] [words the names must contain]
+# Runs every test and ends with "N passed, N failed, N skipped".  tests/run.sh [build folder] [words: tests whose name has one of them]
 #
 # tests/**/test_*.c    a program that prints "N passed, M failed"; "skipped: NAME (why)" lines are counted; exit 77 skips it whole
 # tests/**/test_*.sh   a script, run with $DGC and a scratch folder $T; exit 77 skips, its last line says why
@@ -118,7 +118,10 @@ R=$B/results; rm -rf "$R"; mkdir -p "$R"
 need_ptxas "$DGC"
 { find tests -name 'test_*.c'; find tests -name 'test_*.sh'
   find tests -name '*.dgk' | xargs -r grep -l '// RUN:' /dev/null; } | sort > "$R/list"
-for word; do grep -F -- "$word" "$R/list" > "$R/some"; mv "$R/some" "$R/list"; done
+if [ $# -gt 0 ]; then
+    for word; do grep -F -- "$word" "$R/list"; done | sort -u > "$R/some"
+    mv "$R/some" "$R/list"
+fi
 DGC_ABS=$DGC xargs -r -P "$(nproc 2>/dev/null || echo 2)" -n 1 sh tests/run.sh --one "$B" "$R" < "$R/list"
 
 cat "$R"/*.say 2>/dev/null
