@@ -105,13 +105,14 @@ static int64_t random_tile(const struct ir_fn *fn, uint64_t *seed)
 static int64_t random_dim(const struct ir_fn *fn, const struct ir_dim *d, uint64_t *seed)
 {
     int64_t t = random_tile(fn, seed), n;
-    switch (below(seed, 8)) {
+    switch (below(seed, 9)) {
     case 0: n = 1 + below(seed, 4); break;
     case 1: n = t; break;
     case 2: n = t - 1; break;
     case 3: n = t + 1; break;
     case 4: n = 2 * t; break;
     case 5: n = t + 1 + below(seed, 2 * t); break;
+    case 6: n = t * (4 + below(seed, 8)) + below(seed, 3) - 1; break; /* long enough to go around a pipe */
     default: n = 1 + below(seed, t + t / 2 + 8); break;
     }
     int64_t m = d->multiple > 1 ? d->multiple : 1;
