@@ -216,7 +216,8 @@ static bool atom_mods(struct emu_decode *d, struct atom_insn *x, bool *policy, e
         return emu_bad(d, "no such operation and type");
     if (v >= 0 && x->space != EMU_GLOBAL)
         return emu_bad(d, "vectors are only possible in global memory");
-    return v < 0 || emu_need(d, EMU_NEED_90, "a vector of atomics");
+    bool late = v >= 0 || x->bytes == 16 || (x->atom.elem == EMU_T_BF16);
+    return !late || emu_need(d, EMU_NEED_90, "this form of an atomic");
 }
 
 static bool decode_atom(struct emu_decode *d, struct emu_insn *in, bool returns)

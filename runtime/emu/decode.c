@@ -603,6 +603,17 @@ static void place_shared(struct emu_module *m, struct emu_entry *e, const struct
             e->symbols.at[i].address = e->dynamic_smem_at;
 }
 
+/* Static shared memory: 48 KiB, more only for exactly one chip. */
+static bool check_static(struct emu_module *m, struct emu_entry *e)
+{
+    uint32_t limit = m->suffix != 'a' ? 48 : m->sm >= 120 ? 99 : 227;
+    if (e->static_smem - EMU_SMEM_FIRST <= limit * 1024)
+        return true;
+    emu_set_error(m->emu, "ptx: error: '%s' has %u bytes of static shared memory; %u are possible", e->name,
+                  e->static_smem - EMU_SMEM_FIRST, limit * 1024);
+    return false;
+}
+
 /* ---- branches ---- */
 
 /* bra, brx.idx: the decoder leaves the label's statement number; now all statements have their place. */
@@ -624,6 +635,8 @@ bool emu_decode_entry(struct emu_module *m, struct emu_entry *e, struct emu_body
     e->rows = EMU_ROW_FIRST;
     e->preds = EMU_P_FIRST;
     place_shared(m, e, body);
+    if (!check_static(m, e))
+        return false;
     for (int i = 0; i < n; i++)
         for (int k = 0; k < body->stmts.at[i].nop; k++)
             extra += body->stmts.at[i].op[k].kind == EMU_RAW_REG && !body->stmts.at[i].op[k].reg;

@@ -388,6 +388,15 @@ static bool float_types(struct emu_decode *d, struct float_insn *x)
     return true;
 }
 
+/* What some operations demand of the target beyond their types. */
+static bool float_target(struct emu_decode *d, const struct float_insn *x)
+{
+    bool late_bf16 = x->op == F_ADD || x->op == F_SUB || x->op == F_MUL || x->op == F_APPROX;
+    if (x->elem == EMU_T_BF16 && late_bf16 && !emu_need(d, EMU_NEED_90, "this instruction on bf16"))
+        return false;
+    return !x->xorsign || d->module->sm >= 86 || emu_bad(d, ".xorsign.abs is available from sm_86 on");
+}
+
 static void choose_handler(struct emu_insn *in, const struct float_insn *x)
 {
     bool plain = x->elem == EMU_T_F32 && x->in_elem == EMU_T_F32 && x->round == NUM_RN && !x->sat && !x->relu;
@@ -427,6 +436,8 @@ static bool decode_float_op(struct emu_decode *d, struct emu_insn *in, enum floa
     }
     if (x->absolute && (x->nsrc != 3 || x->elem != EMU_T_F32))
         return emu_bad(d, ".abs belongs to min.f32 and max.f32 of three");
+    if (!float_target(d, x))
+        return false;
     in->x = x;
     choose_handler(in, x);
     return float_operands(d, in, x);
@@ -475,6 +486,8 @@ bool emu_decode_approx(struct emu_decode *d, struct emu_insn *in)
             x->fn = rows[i].fn;
     if ((!div && !x->fn) || (div && x->elem != EMU_T_F32))
         return emu_bad(d, "no such form of this instruction is emulated");
+    if (!float_target(d, x))
+        return false;
     in->x = x;
     choose_handler(in, x);
     return float_operands(d, in, x);

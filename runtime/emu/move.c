@@ -256,6 +256,11 @@ static bool check_cvt(struct emu_decode *d, const struct cvt_insn *x, enum emu_t
         return emu_bad(d, ".satfinite is mandatory for .%s", emu_types[to].name);
     if (to == EMU_T_TF32 && (from != EMU_T_F32 || (x->round != NUM_RNA && !emu_need(d, EMU_NEED_90, "cvt.rn.tf32"))))
         return false;
+    if (to == EMU_T_TF32 && x->round != NUM_RNA && (x->flags & NUM_SATFINITE) && !emu_need(d, EMU_NEED_100, "cvt.satfinite.tf32"))
+        return false;
+    if (((is_int(to) && from == EMU_T_BF16) || (is_int(from) && to == EMU_T_BF16)) &&
+        !emu_need(d, EMU_NEED_90, "a conversion between bf16 and integers"))
+        return false;
     if ((is_int(to) != is_int(from) || (emu_types[to].bits < emu_types[from].bits && !is_int(to))) && !rounded)
         return emu_bad(d, "a rounding modifier is mandatory for .%s from .%s", emu_types[to].name, emu_types[from].name);
     return true;

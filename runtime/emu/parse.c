@@ -825,6 +825,8 @@ static void entry(struct parser *p)
         fail(p, ".reqntid and .maxntid exclude each other");
     if (e->has_reqcluster && e->maxclusterrank)
         fail(p, ".reqnctapercluster and .maxclusterrank exclude each other");
+    if ((e->has_reqcluster || e->maxclusterrank || e->explicit_cluster || e->blocks_are_clusters) && p->m->sm < 90)
+        fail(p, "clusters are available from sm_90 on");
     if (e->blocks_are_clusters && !(e->has_reqcluster && e->has_reqntid))
         fail(p, ".blocksareclusters needs .reqntid and .reqnctapercluster");
     body.scope = p->scope;

@@ -146,8 +146,8 @@ static void replace(const struct replace_insn *x, struct emu_map *m, uint64_t v)
     case R_ELEMENT_STRIDE: m->element_stride[d] = (uint8_t)v; break;
     case R_TYPE: m->data_type = type_of(v); break;
     case R_INTERLEAVE: m->interleave = (uint8_t)v; break;
-    case R_SWIZZLE: m->swizzle = (uint8_t)v; break;
-    case R_ATOMICITY: m->swizzle = v ? (uint8_t)(3 + v) : 3; break;
+    case R_SWIZZLE: m->swizzle = (uint8_t)(v & 3); break;
+    case R_ATOMICITY: m->swizzle = v ? (uint8_t)(3 + (v & 3)) : 3; break;
     case R_FILL: m->fill = (uint8_t)v; break;
     }
 }
@@ -189,7 +189,13 @@ bool emu_decode_tensormap_replace(struct emu_decode *d, struct emu_insn *in)
         return false;
     if (x->dim < 0 || x->dim > 4)
         return emu_bad(d, "dimension %lld", (long long)x->dim);
-    return emu_src(d, has_dim ? 2 : 1, wide ? EMU_T_B64 : EMU_T_B32, &in->b);
+    int at = has_dim ? 2 : 1;
+    uint64_t v = emu_is_imm(d, at) ? d->op[at].bits : 0;
+    if (f == R_SWIZZLE && v > 3)
+        return emu_bad(d, "the swizzle of 96 bytes is not emulated");
+    if ((f == R_ATOMICITY || (f == R_TYPE && v > 12)) && !emu_need(d, EMU_NEED_BLACK, "this value"))
+        return false;
+    return emu_src(d, at, wide ? EMU_T_B64 : EMU_T_B32, &in->b);
 }
 
 /* tensormap.cp_fenceproxy: the warp copies 128 bytes from shared to global memory. */
