@@ -379,7 +379,7 @@ static void add_field(struct lower *L, struct ir_pipe *p, const struct node *n)
 {
     struct ir_field *f = new(L->a, struct ir_field);
     f->name = n->name;
-    f->id = p->fields.n;
+    for (int i = 0; i < L->fn->pipes.n; i++) f->id += L->fn->pipes.at[i]->fields.n; /* unique in the kernel */
     f->type = lower_type(L, n);
     f->pipe = p;
     f->span = n->name_span.hi ? n->name_span : n->span;
