@@ -165,7 +165,11 @@ enum dgk_status module_load(struct device *d, const struct image *im, const stru
     if (!device_runs(d, t ? t->ptx_target : im->target))
         return fault_set(why, DGK_UNSUPPORTED, "%s (%s) does not run code for %s", d->props.name, d->props.arch, im->target);
     if (d->props.emulated) return d->ops->load(d, im->ptx, im->ptx_bytes, out, why);
-    enum dgk_status s = module_assemble(im->ptx, im->ptx_bytes, o, &cubin, &bytes, report, NULL, why);
+    /* Code for an earlier chip runs as PTX only: a cubin is made for the chip at hand. */
+    struct assemble_options here = o ? *o : (struct assemble_options){ 0 };
+    char suffix = 0;
+    if (device_target_number(t ? t->ptx_target : im->target, &suffix) && !suffix) here.target = d->props.arch;
+    enum dgk_status s = module_assemble(im->ptx, im->ptx_bytes, &here, &cubin, &bytes, report, NULL, why);
     if (s == DGK_NO_ASSEMBLER) return d->ops->load(d, im->ptx, im->ptx_bytes, out, why);
     if (s) return s;
     s = d->ops->load(d, cubin, bytes, out, why);
