@@ -21,11 +21,19 @@ static struct ir_expr *at_span(struct ir_expr *e, struct span at)
 
 /* ---- types ---- */
 
-static bool is_literal(const struct ir_expr *e) { return e->kind == E_const; }
+/* A constant, or a choice between constants. */
+static bool is_literal(const struct ir_expr *e)
+{
+    return e->kind == E_const || (e->kind == E_select && is_literal(e->args[1]) && is_literal(e->args[2]));
+}
 
 /* A constant takes the type asked for, where it can. */
 static struct ir_expr *retype(struct lower *L, const struct ir_expr *e, enum type t)
 {
+    if (e->kind == E_select) {
+        struct ir_expr *args[] = {e->args[0], retype(L, e->args[1], t), retype(L, e->args[2], t)};
+        return ir_make(L->a, E_select, t, 3, args, e->span);
+    }
     struct ir_expr *c = type_is_float(t) ? ir_real(L->a, t, type_is_float(e->type) ? e->real : (double)e->num)
                                          : ir_int(L->a, e->num);
     c->type = t;
