@@ -173,35 +173,40 @@ static void keep_regs(struct layout *l, struct cover *c, int axis)
     add(l, LAY_REG, axis, c->need[axis], c->stride[axis]);
 }
 
-struct layout *layout_blocked(struct arena *a, struct ir_axis *const *axes, int n, int inner, int vec, int warps)
+struct layout *layout_turned(struct arena *a, struct ir_axis *const *axes, int n, int vec_axis, int vec, int lane_axis, int warps)
 {
     struct layout *l = start(a, axes, n), *threads = start(a, axes, n);
     struct cover c;
     struct share lanes = { LAY_LANE, 32 }, ws = { LAY_WARP, warps };
     for (int i = 0; i < n; i++) c.stride[i] = 1, c.need[i] = axes[i]->tile > 0 ? axes[i]->tile : 1;
     if (n) {
-        while (vec > 1 && c.need[inner] % vec) vec /= 2;
-        add(l, LAY_REG, inner, vec, 1);
-        c.stride[inner] = vec;
-        c.need[inner] /= vec;
-        take(threads, &c, &lanes, inner);
+        while (vec > 1 && c.need[vec_axis] % vec) vec /= 2;
+        add(l, LAY_REG, vec_axis, vec, 1);
+        c.stride[vec_axis] = vec;
+        c.need[vec_axis] /= vec;
+        take(threads, &c, &lanes, lane_axis);
     }
     for (int i = n - 1; i >= 0; i--)
-        if (i != inner) take(threads, &c, &lanes, i);
+        if (i != lane_axis) take(threads, &c, &lanes, i);
     add(threads, LAY_LANE, -1, lanes.left, 0);
     /* Warps go to the outer axes first: reductions along the inner one then stay inside a warp. */
     for (int i = 0; i < n; i++)
-        if (i != inner) take(threads, &c, &ws, i);
-    if (n) take(threads, &c, &ws, inner);
+        if (i != lane_axis) take(threads, &c, &ws, i);
+    if (n) take(threads, &c, &ws, lane_axis);
     add(threads, LAY_WARP, -1, ws.left, 0);
-    if (n) keep_regs(l, &c, inner);
+    if (n) keep_regs(l, &c, lane_axis);
     for (int i = n - 1; i >= 0; i--)
-        if (i != inner) keep_regs(l, &c, i);
+        if (i != lane_axis) keep_regs(l, &c, i);
     for (int i = 0; i < threads->n; i++) {
         const struct lay_digit *d = &threads->digit[i];
         add(l, d->place, d->axis, d->extent, d->stride);
     }
     return finish(l);
+}
+
+struct layout *layout_blocked(struct arena *a, struct ir_axis *const *axes, int n, int inner, int vec, int warps)
+{
+    return layout_turned(a, axes, n, inner, vec, inner, warps);
 }
 
 /* ---- fragments */

@@ -41,6 +41,9 @@ bool layout_replicated(const struct layout *l);  /* some lane or warp digit move
  * other axes, then warps; whatever does not fit in threads goes to registers. Extents are rounded up to powers of two in
  * lanes and warps; small tiles are replicated over warps and lanes. */
 struct layout *layout_blocked(struct arena *a, struct ir_axis *const *axes, int n, int inner, int vec, int warps);
+/* The same with `vec` consecutive elements along one axis in a thread and consecutive lanes along another: for copies that
+ * turn a tile around. */
+struct layout *layout_turned(struct arena *a, struct ir_axis *const *axes, int n, int vec_axis, int vec, int lane_axis, int warps);
 /* Accumulator fragments: M flattened over m_axes (last fastest), N over n_axes. A warp's atom is 16 x 8 (mma D fragment).
  * mma.sync: warps wm x wn (M fastest), each warp m_atoms*16 rows (contiguous) and n_atoms*8 columns.
  * NULL when a digit does not split over the axes (extents not dividing). */

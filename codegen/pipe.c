@@ -285,39 +285,6 @@ static void fill_cp_async(struct gen *g, const struct gen_field *f, const struct
     }
 }
 
-/* Registers, then the slot: elements in a coalesced layout, stored one by one or in the widest aligned groups. */
-static void fill_computed(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
-{
-    struct lir *l = g->l;
-    int elem_bytes = f->elem_bits / 8 ? f->elem_bits / 8 : 1, vec = 16 / elem_bytes;
-    while (vec > 1 && (f->cols % vec || vec > 8)) vec /= 2;
-    struct layout *lay = layout_blocked(g->arena, f->ir->axes, f->ir->naxes, f->inner, vec, g->role->warps);
-    struct opd *v = gen_tile(g, s->expr, lay);
-    struct layout *mine = layout_project(g->arena, lay, s->expr->axes, s->expr->naxes);
-    int n = layout_regs(lay);
-    for (int r = 0; r < n; r++) {
-        struct opd rel[IR_RANK] = { opd_imm(0) }, ok = opd_imm(1);
-        for (int a = 0; a < f->ir->naxes; a++) {
-            rel[a] = lir_sub(l, gen_coord(g, lay, r, a), gen_origin(g, f->ir->axes[a]));
-            if (lay->extent[a] > f->ir->axes[a]->tile) ok = lir_pand(l, ok, lir_cmp(l, "lt", rel[a], opd_imm(f->ir->axes[a]->tile)));
-        }
-        struct opd x = v[layout_project_reg(lay, mine, r)];
-        struct opd to = pipe_element(g, f->ir, rel);
-        enum reg_class c = gen_class(f->ir->type);
-        int skip;
-        guard(g, ok, &skip);
-        if (f->elem_bits == 32) lir_emit(l, "st.shared.b32 [%r], %r", to, lir_in_reg(l, x, c));
-        else if (f->elem_bits == 64) lir_emit(l, "st.shared.b64 [%r], %r", to, lir_in_reg(l, x, c));
-        else if (f->elem_bits == 16) lir_emit(l, "st.shared.b16 [%r], %r", to, lir_in_reg(l, x, c));
-        else {
-            struct opd byte = lir_reg(l, RC_B16); /* a copy: ptxas converts when a byte store follows a float conversion */
-            lir_emit(l, c == RC_B32 ? "cvt.u16.u32 %r, %r" : "and.b16 %r, %r, 255", byte, lir_in_reg(l, x, c));
-            lir_emit(l, "st.shared.b8 [%r], %r", to, byte);
-        }
-        unguard(g, skip);
-    }
-}
-
 void gen_fill(struct gen *g, struct ir_stmt *s)
 {
     struct gen_field *f = s->field->cg;
@@ -337,7 +304,7 @@ void pipe_release(struct gen *g, struct gen_pipe *p, struct opd index, struct op
     struct opd barrier = barrier_address(g, p->empty, index);
     if (p->multicast) { /* lane i tells CTA i */
         struct opd mine = lir_pand(l, lir_cmp(l, "lt", g->role->lane, opd_imm(g->fn->cluster)), pred), there = lir_reg(l, RC_B32);
-        lir_emit(l, "mapa.shared::cluster.u32 %r, %r, %r", there, barrier, g->role->lane);
+        lir_emit(l, "@%r mapa.shared::cluster.u32 %r, %r, %r", mine, there, barrier, g->role->lane);
         lir_emit(l, "@%r mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r]", mine, there);
         return;
     }

@@ -15,6 +15,9 @@ struct field_plan {
     int walks[IR_RANK]; /* by dimension of the tensor read: which of the field's axes walks it, -1: none */
 };
 
+/* Fills a slot's field with computed elements (fill.c). */
+void fill_computed(struct gen *g, const struct gen_field *f, const struct ir_stmt *s);
+
 /* The field's slowest row axis (index into its axes): cut where a box is too tall, or shared by a cluster. -1: none. */
 int pipe_slowest_axis(const struct gen_field *f);
 

@@ -2,6 +2,8 @@
  * cluster shares, how many slots there are, who arrives on its barriers. */
 #include "codegen/pipe.h"
 
+#include "codegen/eval.h"
+
 #include <string.h>
 
 struct gen_field *pipe_field(struct gen *g, const struct ir_field *f)
@@ -304,6 +306,15 @@ void pipe_need_alignment(struct gen *g, const struct ir_tensor *t)
         if (d != t->inner && arg->align[d] < elems) arg->align[d] = elems;
 }
 
+/* 16-bit operands may lie either way: as they are read from memory, where one of the field's axes is contiguous there. */
+static bool either_major(struct gen *g, struct gen_field *f, const struct ir_expr *e)
+{
+    const struct ir_axis *along = type_bits(f->ir->type) == 16 ? tile_reads_along(g, e) : NULL;
+    for (int i = 0; i < f->ir->naxes; i++)
+        if (f->ir->axes[i] == along) f->inner = i;
+    return along && f->ir->axes[f->inner] == along;
+}
+
 static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
 {
     struct field_plan *plan = f->plan = new(g->arena, struct field_plan);
@@ -316,7 +327,7 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
     plan->kind = fill_kind(g, f->ir, u->fill->expr, plan->walks);
     f->inner = f->ir->naxes ? f->ir->naxes - 1 : 0;
     if (plan->kind != FILL_COMPUTED) f->inner = plan->walks[u->fill->expr->tensor->inner];
-    else if (u->contracted)
+    else if (u->contracted && !either_major(g, f, u->fill->expr))
         for (int i = 0; i < f->ir->naxes; i++)
             if (f->ir->axes[i] == u->contracted) f->inner = i; /* K-major */
     f->generic_write = plan->kind == FILL_COMPUTED;

@@ -110,6 +110,25 @@ static int run_of(const struct slot_access *a, int r, int chunk)
     return 1;
 }
 
+/* Coordinates that the layout covers beyond the tile are not in the slot. */
+static void inside_tile(struct inside *in, const struct layout *lay)
+{
+    *in = (struct inside){ .lay = lay };
+    for (int a = 0; a < lay->naxes; a++)
+        if (lay->axes[a]->tile > 0 && lay->extent[a] > lay->axes[a]->tile) in->bound[a] = opd_imm(lay->axes[a]->tile);
+}
+
+/* Registers r .. r + n - 1 are in the tile together. */
+static bool together(const struct inside *in, int r, int n)
+{
+    for (int a = 0; a < in->lay->naxes; a++) {
+        bool moves = false;
+        for (int i = 1; i < n; i++) moves |= layout_reg_offset(in->lay, r + i, a) != layout_reg_offset(in->lay, r, a);
+        if (moves && !opd_none(in->bound[a]) && in->bound[a].imm % n) return false;
+    }
+    return true;
+}
+
 struct opd *slot_read(struct gen *g, const struct ir_expr *e, const struct layout *lay)
 {
     struct slot_access *a = new (g->arena, struct slot_access);
@@ -119,13 +138,17 @@ struct opd *slot_read(struct gen *g, const struct ir_expr *e, const struct layou
     struct opd *out = new_n(g->arena, struct opd, a->regs);
     if (type_bits(e->field->type) < 8 && chunk < 2)
         gen_error(g, e->span, "'%s' holds two elements a byte; they are read here from an odd coordinate", e->field->name);
+    struct inside in;
+    inside_tile(&in, lay);
     for (int r = 0, n; r < a->regs; r += n) {
         int offset;
         struct opd at = chunk_address(g, a, r, chunk, &offset), two[2];
         n = run_of(a, r, chunk);
-        if (n > 1 || type_bits(e->field->type) >= 8) access_words_load(g, "shared", e->field->type, n, opd_imm(1), at, offset, out + r);
+        while (n > 1 && !together(&in, r, n)) n /= 2;
+        struct opd guard = inside_all(g, &in, r);
+        if (n > 1 || type_bits(e->field->type) >= 8) access_words_load(g, "shared", e->field->type, n, guard, at, offset, out + r);
         else {
-            access_words_load(g, "shared", e->field->type, 2, opd_imm(1), at, offset, two);
+            access_words_load(g, "shared", e->field->type, 2, guard, at, offset, two);
             out[r] = two[a->dim[a->place->inner].k[r] & 1];
         }
     }

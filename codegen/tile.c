@@ -194,6 +194,12 @@ static bool find_hint(struct gen *g, const struct ir_expr *e, struct hint *h)
     return false;
 }
 
+const struct ir_axis *tile_reads_along(struct gen *g, const struct ir_expr *e)
+{
+    struct hint h = { NULL, 1 };
+    return find_hint(g, e, &h) ? h.inner : NULL;
+}
+
 static int64_t tile_size(struct ir_axis *const *axes, int n)
 {
     int64_t size = 1;

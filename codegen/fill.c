@@ -1,0 +1,113 @@
+/* fill - slots that the producing role computes: registers, then st.shared.
+ *
+ * A thread works on a few vectors at a time; a loop walks the rest of the tile, so that neither code nor registers grow with
+ * it. While the loop runs, the origin of the axis it walks is that of the part being filled. */
+#include "codegen/eval.h"
+#include "codegen/pipe.h"
+
+/* Elements a thread holds at a time. */
+enum { FILL_ELEMENTS = 64 };
+
+/* A part of the tile after the other, along one axis. */
+struct walk {
+    int axis, times, step;
+};
+
+static int64_t gcd(int64_t a, int64_t b)
+{
+    return b ? gcd(b, a % b) : a;
+}
+
+/* Lanes along what is read, where that is not how the slot lies: loads coalesce, stores are still vectors. */
+static struct layout *fill_layout(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
+{
+    const struct ir_field *ir = f->ir;
+    const struct ir_axis *along = tile_reads_along(g, s->expr);
+    int lanes = f->inner, vec = 128 / f->elem_bits;
+    for (int i = 0; i < ir->naxes; i++)
+        if (ir->axes[i] == along) lanes = i;
+    while (vec > 1 && f->cols % vec) vec /= 2;
+    return layout_turned(g->arena, ir->axes, ir->naxes, f->inner, vec, lanes, g->role->warps);
+}
+
+/* Takes a factor out of the last register digit that may be walked. */
+static bool split_digit(struct layout *lay, int vec, struct walk *w)
+{
+    int regs = layout_regs(lay), first = vec > 1;
+    for (int i = lay->n - 1; i >= first; i--) {
+        struct lay_digit *d = &lay->digit[i];
+        if (d->place != LAY_REG || d->axis < 0) continue;
+        const struct ir_axis *x = lay->axes[d->axis];
+        if (x->of || lay->extent[d->axis] > x->tile) continue;
+        int times = 2;
+        while (times < d->extent && (regs / times > FILL_ELEMENTS || d->extent % times)) times++;
+        *w = (struct walk){ d->axis, times, d->stride * (d->extent / times) };
+        d->extent /= times;
+        lay->extent[d->axis] -= w->step * (times - 1);
+        if (d->extent > 1) return true;
+        for (lay->n--; i < lay->n; i++) lay->digit[i] = lay->digit[i + 1];
+        return true;
+    }
+    return false;
+}
+
+/* The part that the origins point at now. */
+static void fill_part(struct gen *g, const struct gen_field *f, const struct ir_stmt *s, const struct layout *lay, const struct opd *start)
+{
+    struct lir *l = g->l;
+    enum type t = f->ir->type;
+    struct ir_axis *axes[IR_RANK];
+    struct opd *v = gen_tile(g, s->expr, lay), elements[128];
+    struct layout *mine = layout_project(g->arena, lay, axes, eval_axes(g, s->expr, axes));
+    int n = layout_regs(lay), vec = lay->n && lay->digit[0].place == LAY_REG && lay->digit[0].axis == f->inner && lay->digit[0].stride == 1 ? lay->digit[0].extent : 1;
+    while (vec * f->elem_bits > 128 || (vec > 1 && f->cols % vec)) vec /= 2;
+    vec &= -vec; /* a power of two: rows are whole numbers of these */
+    if (vec * f->elem_bits < 8) gen_error(g, s->span, "'%s' holds two elements a byte; its inner axis must have an even extent", f->ir->name);
+    for (int r = 0; r < n; r += vec) {
+        struct opd rel[IR_RANK] = { opd_imm(0) }, ok = opd_imm(1);
+        for (int a = 0; a < f->ir->naxes; a++) {
+            struct opd at = lir_add(l, eval_lane_part(g, lay, a), opd_imm(layout_reg_offset(lay, r, a)));
+            rel[a] = lir_add(l, at, start[a]);
+            if (lay->extent[a] > f->ir->axes[a]->tile) ok = lir_pand(l, ok, lir_cmp(l, "lt", rel[a], opd_imm(f->ir->axes[a]->tile)));
+        }
+        for (int i = 0; i < vec; i++) elements[i] = gen_cast(g, t, s->expr->type, v[layout_project_reg(lay, mine, r + i)]);
+        struct opd to = lir_in_reg(l, pipe_element(g, f->ir, rel), RC_B32);
+        access_words_store(g, "shared", t, vec, ok, to, 0, elements);
+    }
+}
+
+/* for each part along w[0], w[1], ...: fill it. start: where the part begins, relative to the slot's window. */
+static void fill_walks(struct gen *g, const struct gen_field *f, const struct ir_stmt *s, const struct layout *lay, const struct walk *w, int n, struct opd *start)
+{
+    if (!n) {
+        fill_part(g, f, s, lay, start);
+        return;
+    }
+    struct lir *l = g->l;
+    struct ir_axis *x = f->ir->axes[w->axis];
+    struct opd i = lir_reg(l, RC_B32), origin = g->origin[x->id], before = start[w->axis];
+    int top = lir_label(l), align = x->align, mark = eval_mark(g);
+    lir_set(l, i, opd_imm(0));
+    lir_place(l, top);
+    start[w->axis] = lir_add(l, before, i);
+    g->origin[x->id] = lir_add(l, gen_origin(g, x), i);
+    x->align = (int)gcd(align > 0 ? align : 1, w->step);
+    fill_walks(g, f, s, lay, w + 1, n - 1, start);
+    x->align = align;
+    g->origin[x->id] = origin;
+    start[w->axis] = before;
+    eval_release(g, mark);
+    lir_emit(l, "add.s32 %r, %r, %d", i, i, w->step);
+    lir_emit(l, "@%r bra %l", lir_cmp(l, "lt", i, opd_imm(w->step * w->times)), top);
+}
+
+void fill_computed(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
+{
+    struct layout *lay = fill_layout(g, f, s);
+    struct walk w[8];
+    struct opd start[IR_RANK];
+    int n = 0, vec = lay->n && lay->digit[0].axis == f->inner && lay->digit[0].stride == 1;
+    for (int a = 0; a < IR_RANK; a++) start[a] = opd_imm(0);
+    while (n < COUNT(w) && layout_regs(lay) > FILL_ELEMENTS && split_digit(lay, vec ? 2 : 1, &w[n])) n++;
+    fill_walks(g, f, s, lay, w, n, start);
+}
