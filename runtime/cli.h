@@ -62,6 +62,7 @@ struct unit {
     struct node *file;
     struct ir_fn *fn; /* what unit_compile compiled last */
     double ms;        /* when the stage began, for --time-passes */
+    bool quiet;       /* messages are counted, not printed: an attempt */
 };
 
 bool unit_open(struct unit *u, struct cli *c, const char *path); /* parsed and checked; false: errors, reported */

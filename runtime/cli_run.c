@@ -119,6 +119,50 @@ static enum dgk_status make_outputs(struct job *j, struct fault *why)
     return DGK_OK;
 }
 
+/* ---- dimensions that a kernel must know when it is compiled --------------------------------------------------- */
+
+/* Binds the dimensions that are plain names in the signature to the shape of a tensor of the call. */
+static void bind_shape(struct cli *c, const struct node *arg, const struct tensor *t)
+{
+    for (int d = 0; d < arg->list.n && d < t->rank; d++) {
+        const struct node *dim = arg->list.at[d];
+        if (dim->kind != N_name || value_of(&c->params, dim->name)) continue;
+        struct binding b = { dim->name, arena_printf(&c->arena, "%" PRId64, t->shape[d]) };
+        vec_push(&c->arena, &c->params, b);
+    }
+}
+
+static void bind_shapes(struct cli *c, const struct node *kernel)
+{
+    struct fault unused;
+    for (int i = 0; i < kernel->list2.n; i++) {
+        const struct node *arg = kernel->list2.at[i];
+        const char *text = value_of(&c->calls, arg->name);
+        struct tensor t;
+        if (!text || !arg->list.n || arg->flag == 1 || tensor_load(&t, text, TY_f32, -1, NULL, &unused)) continue;
+        bind_shape(c, arg, &t);
+        tensor_free(&t);
+    }
+}
+
+/* Compiled for any shape, or, where a kernel does not allow that, for the shapes of this call. */
+static bool compile(struct job *j, const struct target *t)
+{
+    if (!unit_open(&j->unit, j->c, j->c->files.at[0])) return false;
+    nodes kernels = unit_kernels(&j->unit);
+    if (!kernels.n) return false;
+    j->unit.quiet = true;
+    if ((j->image = unit_compile(&j->unit, kernels.at[0], t, NULL))) {
+        j->unit.quiet = false;
+        return !unit_report(&j->unit);
+    }
+    bind_shapes(j->c, kernels.at[0]);
+    unit_close(&j->unit);
+    if (!unit_open(&j->unit, j->c, j->c->files.at[0])) return false;
+    kernels = unit_kernels(&j->unit);
+    return kernels.n && (j->image = unit_compile(&j->unit, kernels.at[0], t, NULL));
+}
+
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
 static void summarize(const char *name, const struct tensor *t)
@@ -229,6 +273,8 @@ static enum dgk_status run(struct job *j, struct fault *why)
     int n = j->image->args.n;
     launch_open(&j->call, j->image, j->device);
     j->called = true;
+    for (int i = 0; i < j->unit.fn->dims.n; i++)
+        if (j->unit.fn->dims.at[i].value >= 0) launch_fix(&j->call, i, j->unit.fn->dims.at[i].value);
     if ((s = check_names(j, &j->c->calls, why)) || (s = check_names(j, &j->c->outs, why))) return s;
     for (int i = 0; i < n; i++)
         if ((s = read_argument(j, i, why))) return s;
@@ -246,9 +292,7 @@ static int run_file(struct job *j, struct fault *why)
     enum dgk_status s = find_device(j, &t, why);
     if (s) return cli_fail(why);
     j->opened = true;
-    if (!unit_open(&j->unit, j->c, j->c->files.at[0])) return 1;
-    nodes kernels = unit_kernels(&j->unit);
-    if (!kernels.n || !(j->image = unit_compile(&j->unit, kernels.at[0], t, NULL))) return 1;
+    if (!compile(j, t)) return 1;
     j->tensors = new_n(&j->c->arena, struct tensor, j->image->args.n + 1);
     j->before = new_n(&j->c->arena, struct tensor, j->image->args.n + 1);
     j->to = new_n(&j->c->arena, const char *, j->image->args.n + 1);

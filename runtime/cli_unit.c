@@ -34,7 +34,7 @@ static bool said_before(struct cli *c, const char *text)
 bool unit_report(struct unit *u)
 {
     struct buf out = { 0 };
-    if (u->diag.msgs.n) {
+    if (u->diag.msgs.n && !u->quiet) {
         diag_print(&u->diag, &out, cli_color(u->cli) ? DIAG_COLOR : DIAG_PLAIN);
         fflush(stdout);
         if (out.at && !said_before(u->cli, out.at)) fputs(out.at, stderr);

@@ -57,6 +57,9 @@ static enum dgk_status bind_names(struct call *c, int i, struct fault *why)
     for (int d = 0; t && d < a->rank; d++) {
         int s = a->dim_symbol[d];
         if (s < 0) continue;
+        if (c->known[s] && c->dims[s] != t->shape[d] && c->from[s] < 0)
+            return fault_set(why, DGK_BAD_SHAPE, "argument '%s': dimension %d is %" PRId64 "; this kernel was compiled for %s = %" PRId64, a->name, d,
+                             t->shape[d], c->image->dims.at[s], c->dims[s]);
         if (c->known[s] && c->dims[s] != t->shape[d])
             return fault_set(why, DGK_BAD_SHAPE, "argument '%s': dimension %d is %" PRId64 "; %s is %" PRId64 " by argument '%s'", a->name, d,
                              t->shape[d], c->image->dims.at[s], c->dims[s], arg_of(c, c->from[s])->name);
@@ -70,7 +73,7 @@ static enum dgk_status bind_names(struct call *c, int i, struct fault *why)
 static enum dgk_status check_known(const struct call *c, struct fault *why)
 {
     for (int s = 0; s < c->image->dims.n; s++)
-        if (!c->known[s]) return fault_set(why, DGK_BAD_ARGUMENT, "no argument that was given determines %s", c->image->dims.at[s]);
+        if (!c->known[s]) return fault_set(why, DGK_BAD_ARGUMENT, "no argument that was given determines %s; fix it when compiling (-D %s=1)", c->image->dims.at[s], c->image->dims.at[s]);
     return DGK_OK;
 }
 
@@ -149,6 +152,13 @@ static enum dgk_status check_requires(const struct call *c, struct fault *why)
         return DGK_REQUIRE;
     }
     return DGK_OK;
+}
+
+void launch_fix(struct call *c, int dim, int64_t value)
+{
+    c->dims[dim] = value;
+    c->known[dim] = true;
+    c->from[dim] = -1;
 }
 
 enum dgk_status launch_bind(struct call *c, struct fault *why)
@@ -254,7 +264,7 @@ enum dgk_status launch_check_map(const struct device_map *m, int item_bytes, con
     return DGK_OK;
 }
 
-static enum dgk_status build_map(struct call *c, const struct image_map *im, struct device_map *m, struct fault *why)
+enum dgk_status launch_map(struct call *c, const struct image_map *im, struct device_map *m, struct fault *why)
 {
     const char *name = arg_of(c, im->arg)->name;
     int pack = im->pack > 1 ? im->pack : 1, bits = tensor_item_bits(im->type) * pack;
@@ -297,7 +307,7 @@ static enum dgk_status put_param(struct call *c, const struct image_param *p, st
     case PARAM_STRIDE: memcpy(to, &c->strides[p->arg][p->dim], 8); return DGK_OK;
     case PARAM_SCALAR: put_scalar(c, p, to); return DGK_OK;
     case PARAM_MAP:
-        s = build_map(c, &c->image->maps.at[p->arg], &m, why);
+        s = launch_map(c, &c->image->maps.at[p->arg], &m, why);
         return s ? s : c->device->ops->encode_map(c->device, to, &m, why);
     case PARAM_SCRATCH: memcpy(to, &c->scratch, 8); return DGK_OK;
     case PARAM_COUNTERS: memcpy(to, &c->counters, 8); return DGK_OK;
@@ -305,7 +315,7 @@ static enum dgk_status put_param(struct call *c, const struct image_param *p, st
     return DGK_OK;
 }
 
-static enum dgk_status put_params(struct call *c, struct fault *why)
+enum dgk_status launch_params(struct call *c, struct fault *why)
 {
     const struct image *im = c->image;
     char *raw = arena_alloc(&c->arena, im->param_bytes + 128);
@@ -324,7 +334,8 @@ static enum dgk_status find_units(struct call *c, struct fault *why)
 {
     const struct image *im = c->image;
     int cluster = im->cluster ? (int)im->cluster : 1, fit;
-    int wanted = c->device->props.sms * (im->ctas_per_sm ? im->ctas_per_sm : 1);
+    int sms = c->sms > 0 && c->sms < c->device->props.sms ? c->sms : c->device->props.sms;
+    int wanted = sms * (im->ctas_per_sm ? im->ctas_per_sm : 1);
     enum dgk_status s = c->device->ops->resident(c->device, &c->launch, &fit, why);
     if (s) return s;
     if (fit > wanted) fit = wanted;
@@ -352,13 +363,19 @@ static enum dgk_status find_memory(struct call *c, struct fault *why)
     return ops->fill(c->device, c->counters, 0, (size_t)counters, why);
 }
 
-enum dgk_status launch_prepare(struct call *c, struct device_module *m, struct fault *why)
+enum dgk_status launch_grid(struct call *c, struct device_module *m, struct fault *why)
 {
     const struct image *im = c->image;
-    enum dgk_status s;
     c->launch = (struct device_launch){ .module = m, .symbol = im->symbol, .threads = im->threads, .cluster = im->cluster ? im->cluster : 1,
                                         .smem_bytes = im->smem_bytes, .param_bytes = im->param_bytes, .n_params = im->params.n };
-    if ((s = find_units(c, why)) || (s = find_grid(c, why)) || (s = find_memory(c, why)) || (s = put_params(c, why))) return s;
+    enum dgk_status s = find_units(c, why);
+    return s ? s : find_grid(c, why);
+}
+
+enum dgk_status launch_prepare(struct call *c, struct device_module *m, struct fault *why)
+{
+    enum dgk_status s;
+    if ((s = launch_grid(c, m, why)) || (s = find_memory(c, why)) || (s = launch_params(c, why))) return s;
     c->launch.params = c->params;
     c->launch.param_offsets = c->offsets;
     return DGK_OK;

@@ -32,6 +32,7 @@ struct call {
     bool *known;                /* dims[i] has a value */
     int *from;                  /* dims[i] came from this argument */
     int64_t (*strides)[IMAGE_RANK], *scalars;
+    int sms;                    /* multiprocessors a persistent grid may occupy; 0: all */
     int64_t units;              /* CTAs (clusters, where there are any) that fit the device at once */
     char *params;               /* aligned to 64 bytes */
     uint32_t *offsets;
@@ -48,10 +49,15 @@ struct call {
  *   run     one launch, without waiting; may be repeated
  *   fetch   waits, and copies outputs back to host arguments */
 void launch_open(struct call *c, const struct image *image, struct device *device);
+void launch_fix(struct call *c, int dim, int64_t value); /* before bind: a dimension that the code was compiled for */
 enum dgk_status launch_bind(struct call *c, struct fault *why);
 enum dgk_status launch_shape(struct call *c, int arg, int64_t *shape, struct fault *why);
 enum dgk_status launch_place(struct call *c, struct fault *why);
 enum dgk_status launch_prepare(struct call *c, struct device_module *m, struct fault *why);
+/* What launch_prepare consists of, for those who keep the results: units and grid; parameters and maps; one map. */
+enum dgk_status launch_grid(struct call *c, struct device_module *m, struct fault *why);
+enum dgk_status launch_params(struct call *c, struct fault *why);
+enum dgk_status launch_map(struct call *c, const struct image_map *im, struct device_map *m, struct fault *why);
 enum dgk_status launch_run(struct call *c, struct fault *why);
 enum dgk_status launch_fetch(struct call *c, struct fault *why);
 void launch_end(struct call *c);
