@@ -43,8 +43,55 @@ static struct opd from_origin(struct gen *g, const struct linear *f, const struc
     return lir_sub(g->l, f->uniform, origin);
 }
 
+/* A coordinate divided by a constant is the same over whole stretches of the tile:  with every origin a multiple of `step`,
+ * (origin + c) / div = (origin + c - c % step) / div  for step = gcd(div, origin's divisor). Where no lane or warp leaves
+ * the stretch of its registers, one value serves all of a stretch. */
+struct stretch {
+    int64_t step, div;
+    int axis;                 /* of the layout */
+    struct linear form;
+};
+
+static bool stretches(struct gen *g, const struct slot_access *a, const struct ir_expr *index, struct stretch *s)
+{
+    int64_t within = 0;
+    if (index->kind != E_div || !ir_const_int(index->args[1], &s->div) || s->div < 2) return false;
+    if (!linear_of(g, index->args[0], &s->form) || s->form.n != 1 || s->form.coef[0] != 1) return false;
+    s->step = gcd(s->div, s->form.divisor);
+    s->axis = eval_index(a->lay, s->form.axes[0]);
+    for (int i = 0; i < a->lay->n; i++) {
+        const struct lay_digit *d = &a->lay->digit[i];
+        if (d->place != LAY_REG && d->axis == s->axis && d->stride % s->step) within += (int64_t)(d->extent - 1) * d->stride;
+    }
+    for (int r = 0; r < a->regs; r++)
+        if (layout_reg_offset(a->lay, r, s->axis) % s->step + within >= s->step) return false;
+    return true;
+}
+
+static void plan_stretches(struct gen *g, struct slot_access *a, int i, const struct stretch *s)
+{
+    struct slot_dim *d = &a->dim[i];
+    struct opd from = s->form.uniform, origin = gen_origin(g, a->field->axes[i]);
+    int *seen = new_n(g->arena, int, a->regs), n = 0;
+    for (int k = 0; k < a->lay->n; k++) {
+        const struct lay_digit *x = &a->lay->digit[k];
+        if (x->place != LAY_REG && x->axis == s->axis && x->stride % s->step == 0) from = lir_mad(g->l, eval_digit(g, a->lay, k), opd_imm(x->stride), from);
+    }
+    d->value = new_n(g->arena, struct opd, a->regs);
+    for (int r = 0; r < a->regs; r++) {
+        int at = (int)(layout_reg_offset(a->lay, r, s->axis) / s->step), k = 0;
+        while (k < n && seen[k] != at) k++;
+        d->k[r] = k;
+        if (k < n) continue;
+        seen[n++] = at;
+        struct opd q = lir_div(g->l, lir_add(g->l, from, opd_imm(at * s->step)), opd_imm(s->div), false);
+        d->value[k] = lir_sub(g->l, q, origin);
+    }
+}
+
 static void plan_dim(struct gen *g, struct slot_access *a, int i, const struct ir_expr *index)
 {
+    struct stretch s;
     struct slot_dim *d = &a->dim[i];
     const struct ir_axis *x = a->field->axes[i];
     struct ir_axis *axes[IR_RANK];
@@ -59,6 +106,10 @@ static void plan_dim(struct gen *g, struct slot_access *a, int i, const struct i
             d->divisor = gcd(d->divisor, f.coef[j] * eval_lane_divisor(a->lay, axis));
             for (int r = 0; r < a->regs; r++) d->k[r] += f.coef[j] * layout_reg_offset(a->lay, r, axis);
         }
+        return;
+    }
+    if (stretches(g, a, index, &s)) {
+        plan_stretches(g, a, i, &s);
         return;
     }
     struct opd *v = gen_tile(g, index, a->lay), origin = gen_origin(g, x);
@@ -129,6 +180,17 @@ static bool together(const struct inside *in, int r, int n)
     return true;
 }
 
+/* The first register that holds the same element as r. */
+static int same_place(const struct slot_access *a, int r)
+{
+    for (int i = 0; i < r; i++) {
+        bool same = true;
+        for (int d = 0; d < a->field->naxes && same; d++) same = a->dim[d].k[i] == a->dim[d].k[r];
+        if (same) return i;
+    }
+    return r;
+}
+
 struct opd *slot_read(struct gen *g, const struct ir_expr *e, const struct layout *lay)
 {
     struct slot_access *a = new (g->arena, struct slot_access);
@@ -141,7 +203,12 @@ struct opd *slot_read(struct gen *g, const struct ir_expr *e, const struct layou
     struct inside in;
     inside_tile(&in, lay);
     for (int r = 0, n; r < a->regs; r += n) {
-        int offset;
+        int offset, twin = same_place(a, r);
+        if (twin < r) {
+            out[r] = out[twin];
+            n = 1;
+            continue;
+        }
         struct opd at = chunk_address(g, a, r, chunk, &offset), two[2];
         n = run_of(a, r, chunk);
         while (n > 1 && !together(&in, r, n)) n /= 2;

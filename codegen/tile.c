@@ -570,6 +570,15 @@ static bool pairs(const struct ir_expr *e)
     return e->kind == E_cast && type_is_float(e->type) && type_is_float(e->args[0]->type);
 }
 
+/* Whether e waits for the tensor cores. */
+static bool waits(struct gen *g, const struct ir_expr *e)
+{
+    if (e->kind == E_get && in_family(g, e->var)) return true;
+    for (int i = 0; i < e->nargs; i++)
+        if (waits(g, e->args[i])) return true;
+    return false;
+}
+
 static struct opd *tile_map(struct gen *g, const struct ir_expr *e, const struct layout *lay)
 {
     struct ir_axis *axes[IR_RANK];
@@ -577,10 +586,10 @@ static struct opd *tile_map(struct gen *g, const struct ir_expr *e, const struct
     struct opd *out = new_n(g->arena, struct opd, n), **arg = new_n(g->arena, struct opd *, e->nargs + 1);
     const struct layout **mine = new_n(g->arena, const struct layout *, e->nargs + 1);
     struct opd *now = new_n(g->arena, struct opd, e->nargs + 1);
-    for (int i = 0; i < e->nargs; i++) {
-        arg[i] = gen_tile(g, e->args[i], lay);
-        mine[i] = layout_project(g->arena, lay, axes, eval_axes(g, e->args[i], axes));
-    }
+    for (int late = 0; late < 2; late++) /* what can be had while the tensor cores work comes first */
+        for (int i = 0; i < e->nargs; i++)
+            if (waits(g, e->args[i]) == late) arg[i] = gen_tile(g, e->args[i], lay);
+    for (int i = 0; i < e->nargs; i++) mine[i] = layout_project(g->arena, lay, axes, eval_axes(g, e->args[i], axes));
     for (int r = 0; r < n; r++) {
         if (pairs(e) && r + 1 < n) {
             gen_cast2(g, e->type, e->args[0]->type, arg[0] + r, out + r);
