@@ -305,7 +305,7 @@ void pipe_release(struct gen *g, struct gen_pipe *p, struct opd index, struct op
     if (p->multicast) { /* lane i tells CTA i */
         struct opd mine = lir_pand(l, lir_cmp(l, "lt", g->role->lane, opd_imm(g->fn->cluster)), pred), there = lir_reg(l, RC_B32);
         lir_emit(l, "@%r mapa.shared::cluster.u32 %r, %r, %r", mine, there, barrier, g->role->lane);
-        lir_emit(l, "@%r mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r]", mine, there);
+        lir_emit(l, "@%r mbarrier.arrive.shared::cluster.b64 _, [%r]", mine, there);
         return;
     }
     struct opd first = lir_pand(l, gen_elect(g), pred), state = lir_reg(l, RC_B64);
