@@ -235,6 +235,8 @@ static bool mem_mods(struct emu_decode *d, struct mem_insn *x, bool *policy, enu
         ;
     int v = emu_mod_one_of(d, vecs);
     *t = emu_mod_type(d);
+    if (*t == EMU_T_NONE && emu_mod_peek(d))
+        return emu_mods_done(d);
     int bits = emu_types[*t].bits;
     x->n = v < 0 ? 1 : 2 << v;
     x->bytes = bits / 8;
