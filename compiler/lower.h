@@ -26,6 +26,7 @@ struct laxis {
     struct ir_expr *origin, *limit; /* while bound: constants that stand for E_origin, E_limit; else NULL */
     int64_t granule;            /* split: parts are multiples of it */
     int cluster;                /* CTAs that share its neighbouring tiles */
+    struct ir_expr *number;     /* clustered: the cluster's tile number */
     bool ranged;                /* lo, hi are known */
     bool resolving;             /* its range is being worked out: needing it again is a cycle */
     bool bound;                 /* it has a current tile here */
@@ -141,6 +142,8 @@ void axis_tile(struct lower *L, struct laxis *x);                  /* its static
 bool axis_range(struct lower *L, struct laxis *x);                 /* lo, hi, parts */
 bool axis_parts(struct lower *L, struct laxis *x);                 /* parts alone, of a split axis */
 struct laxis *axis_implicit(struct lower *L, const char *name, struct ir_expr *lo, struct ir_expr *hi, struct span at);
+struct laxis *axis_span(struct lower *L, struct laxis *x, struct ir_expr *number);
+bool axis_mentions(const struct node *n, const char *name);        /* whether the name stands in this tree */
 struct laxis *axis_sub(struct lower *L, struct laxis *of, int tile, struct span at);
 struct ir_axis *axis_window(struct lower *L, struct laxis *of, int div, struct span at);
 struct ir_expr *axis_tiles(struct lower *L, struct laxis *x);      /* how many tiles, or parts; clusters' tiles where it is clustered */

@@ -287,6 +287,7 @@ void axis_bind_tile(struct lower *L, struct laxis *x, struct ir_expr *number)
 {
     if (!axis_range(L, x)) return;
     if (x->cluster > 1) {
+        x->number = number;
         struct ir_expr *first = ir_binary(L->a, E_mul, number, ir_int(L->a, x->cluster));
         number = lower_keep(L, intern(arena_printf(L->a, "%s.tile", x->name)),
                             ir_binary(L->a, E_add, first, ir_leaf(L->a, E_rank, NULL)));
@@ -297,6 +298,19 @@ void axis_bind_tile(struct lower *L, struct laxis *x, struct ir_expr *number)
     }
     struct ir_expr *at = ir_binary(L->a, E_mul, number, ir_int(L->a, x->ir->tile));
     axis_bind(L, x, ir_binary(L->a, E_add, x->lo, at), x->hi, number);
+}
+
+/* The tiles of x that a cluster's CTAs hold together, as one tile: what the kernel's lets see, so that whatever follows from
+ * them is the same in every CTA of the cluster. */
+struct laxis *axis_span(struct lower *L, struct laxis *x, struct ir_expr *number)
+{
+    struct laxis *all = new_axis(L, intern(arena_printf(L->a, "%s.span", x->name)), x->span);
+    all->ir->tile = x->ir->tile * x->cluster;
+    all->lo = x->lo;
+    all->hi = x->hi;
+    all->ranged = true;
+    axis_bind_tile(L, all, number);
+    return all;
 }
 
 /* ---- loops ---- */
@@ -444,13 +458,13 @@ struct ir_axis *axis_window(struct lower *L, struct laxis *of, int div, struct s
 
 enum { USE_BARE, USE_DIVIDED, USE_WITHIN, USES };
 
-static bool mentions(const struct node *n, const char *name)
+bool axis_mentions(const struct node *n, const char *name)
 {
     if (!n) return false;
     if (n->kind == N_name) return n->name == name;
     for (int i = 0; i < n->list.n; i++)
-        if (mentions(n->list.at[i], name)) return true;
-    return mentions(n->a, name) || mentions(n->b, name) || mentions(n->c, name);
+        if (axis_mentions(n->list.at[i], name)) return true;
+    return axis_mentions(n->a, name) || axis_mentions(n->b, name) || axis_mentions(n->c, name);
 }
 
 /* How index expression n uses the name, and the number of its values for each value of n. */
@@ -461,7 +475,7 @@ static bool uses(struct lower *L, const struct node *n, const char *name, int us
     if (use == USE_DIVIDED)
         return n->kind == N_binary && n->flag == OP_DIV && n->a->kind == N_name && n->a->name == name && lower_static(L, n->b, times);
     bool quotient = n->kind == N_binary && (n->flag == OP_DIV || n->flag == OP_MOD);
-    return !quotient && n->kind != N_name && mentions(n, name);
+    return !quotient && n->kind != N_name && axis_mentions(n, name);
 }
 
 static struct ir_expr *extent_in(struct lower *L, const struct node *n, const char *name, int use);

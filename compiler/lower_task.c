@@ -41,9 +41,42 @@ static void push_view(struct lower *L, struct node *n)
     lower_name(L, n->name, SYM_view, n->span)->node = n;
 }
 
+/* Whether lets or ranges of the kernel look at the tile of x. */
+static bool looks_at(const struct lower *L, const struct laxis *x)
+{
+    for (int i = 0; i < L->kernel->b->list.n; i++) {
+        const struct node *n = L->kernel->b->list.at[i];
+        bool nested = n->kind == N_axis && n->a->kind == N_name && n->a->name == x->name;
+        if ((n->kind == N_let || n->kind == N_axis) && !nested && axis_mentions(n, x->name)) return true;
+    }
+    return false;
+}
+
+/* While the kernel's lets and ranges are lowered, the clustered axis stands for what the whole cluster covers. */
+static struct sym *enter_span(struct lower *L)
+{
+    for (int i = 0; i < L->axes.n; i++) {
+        struct laxis *x = L->axes.at[i];
+        if (x->cluster <= 1 || !x->number || x->parts || !looks_at(L, x)) continue;
+        struct sym *s = lower_name(L, x->name, SYM_axis, x->span);
+        s->axis = axis_span(L, x, x->number);
+        return s;
+    }
+    return NULL;
+}
+
+static void leave_span(struct lower *L, struct sym *span)
+{
+    if (!span) return;
+    struct sym **at = &L->scope;
+    while (*at != span) at = &(*at)->next;
+    *at = span->next;
+}
+
 static void lower_rest(struct lower *L)
 {
     bool after = false;
+    struct sym *span = enter_span(L);
     for (int i = 0; i < L->kernel->b->list.n; i++) {
         struct node *n = L->kernel->b->list.at[i];
         if (n->kind == N_grid) after = true;
@@ -51,6 +84,7 @@ static void lower_rest(struct lower *L)
         else if (n->kind == N_let && after) lower_stmt(L, n);
         else if (n->kind == N_view) push_view(L, n);
     }
+    leave_span(L, span);
     axis_settle(L);
     lower_emit(L, S_body, L->grid_node->span);
     L->kernel_scope = L->scope;
