@@ -51,6 +51,8 @@ enum { CU_L2_PROMOTION_256B = 3 };
     ENTRY(cuDeviceTotalMem_v2, true, (size_t *bytes, CUdevice d))                                                       \
     ENTRY(cuDevicePrimaryCtxRetain, true, (CUcontext *c, CUdevice d))                                                   \
     ENTRY(cuDevicePrimaryCtxRelease_v2, true, (CUdevice d))                                                             \
+    ENTRY(cuCtxGetCurrent, true, (CUcontext *c))                                                                        \
+    ENTRY(cuStreamIsCapturing, true, (CUstream s, int *status))                                                         \
     ENTRY(cuCtxSetCurrent, true, (CUcontext c))                                                                         \
     ENTRY(cuCtxSynchronize, true, (void))                                                                               \
     ENTRY(cuMemAlloc_v2, true, (uint64_t *p, size_t n))                                                                 \
@@ -146,6 +148,8 @@ static enum dgk_status start_driver(struct driver *cu, struct fault *why)
 
 static enum dgk_status use(struct cuda *c, struct fault *why)
 {
+    CUcontext now = NULL;
+    if (!c->cu.cuCtxGetCurrent(&now) && now == c->context) return DGK_OK;
     TRY(&c->cu, DGK_NO_DEVICE, cuCtxSetCurrent, c->context);
     return DGK_OK;
 }
@@ -275,7 +279,7 @@ static struct cu_config config(const struct device_launch *l, struct cu_attribut
     *cluster = (struct cu_attribute){ .id = CU_ATTRIBUTE_CLUSTER_DIMENSION };
     cluster->value.dim[0] = l->cluster;
     cluster->value.dim[1] = cluster->value.dim[2] = 1;
-    return (struct cu_config){ { l->grid, 1, 1 }, { l->threads, 1, 1 }, l->smem_bytes, NULL, cluster, l->cluster > 1 };
+    return (struct cu_config){ { l->grid, 1, 1 }, { l->threads, 1, 1 }, l->smem_bytes, l->stream, cluster, l->cluster > 1 };
 }
 
 static enum dgk_status cuda_resident(struct device *d, const struct device_launch *l, int *ctas, struct fault *why)
@@ -346,9 +350,28 @@ static enum dgk_status cuda_clock_stop(struct device *d, double *ms, struct faul
     return DGK_OK;
 }
 
+static void *cuda_enter(struct device *d)
+{
+    CUcontext before = NULL;
+    of(d)->cu.cuCtxGetCurrent(&before);
+    if (before != of(d)->context) of(d)->cu.cuCtxSetCurrent(of(d)->context);
+    return before;
+}
+
+static void cuda_leave(struct device *d, void *before)
+{
+    if (before && before != of(d)->context) of(d)->cu.cuCtxSetCurrent(before);
+}
+
+static bool cuda_capturing(struct device *d, void *stream)
+{
+    int status = 0;
+    return !of(d)->cu.cuStreamIsCapturing(stream, &status) && status != 0;
+}
+
 static const struct device_ops ops = {
     cuda_close, cuda_alloc, cuda_release, cuda_write, cuda_read, cuda_fill, cuda_load, cuda_unload, cuda_encode_map,
-    cuda_resident, cuda_launch, cuda_sync, cuda_clock_start, cuda_clock_stop,
+    cuda_resident, cuda_launch, cuda_sync, cuda_clock_start, cuda_clock_stop, cuda_enter, cuda_leave, cuda_capturing,
 };
 
 static int attribute(struct cuda *c, int which)

@@ -33,6 +33,7 @@ struct device_launch {
     uint32_t param_bytes;
     const uint32_t *param_offsets;   /* where each parameter begins */
     int n_params;
+    void *stream;                    /* a CUstream of the device; NULL: the legacy default stream */
 };
 
 struct device;
@@ -53,6 +54,10 @@ struct device_ops {
     /* Milliseconds the device spent between the two calls; the second waits. */
     enum dgk_status (*clock_start)(struct device *d, struct fault *why);
     enum dgk_status (*clock_stop)(struct device *d, double *ms, struct fault *why);
+    /* Around several calls from a thread of another's program: makes the device current, and what was before again. */
+    void *(*enter)(struct device *d);
+    void (*leave)(struct device *d, void *before);
+    bool (*capturing)(struct device *d, void *stream); /* whether the stream records a graph instead of running */
 };
 
 struct device {
