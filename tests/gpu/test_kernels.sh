@@ -1,5 +1,6 @@
 # Every kernel does what its spec says on the GPU of this machine.
-"$DGC" doctor --has=gpu >/dev/null || { echo "no GPU here"; exit 77; }
+"$DGC" doctor --has=gpu >/dev/null
+[ $? = 3 ] && { echo "no GPU here"; exit 77; }
 bad=
 for k in kernels_dsl/*.dgk; do
     grep -q '^kernel' "$k" || continue
