@@ -135,6 +135,11 @@ static void image_parameters(struct gen *g)
     for (int i = 0; i < g->fn->dims.n; i++) add_param(g, PARAM_DIM, i, 0, 4, 4);
     add_param(g, PARAM_SCRATCH, 0, 0, 8, 8);
     add_param(g, PARAM_COUNTERS, 0, 0, 8, 8);
+}
+
+/* Tensor maps come last: stores ask for theirs while roles are emitted. */
+static void image_map_parameters(struct gen *g)
+{
     for (int i = 0; i < g->image->maps.n; i++) add_param(g, PARAM_MAP, i, 0, 128, 128);
 }
 
@@ -338,6 +343,7 @@ static void emit_role(struct gen *g, struct gen_role *r, struct place p)
     pipe_begin_role(g);
     if (r->has_mma && g->family->begin_role) g->family->begin_role(g);
     gen_block(g, &g->fn->task);
+    store_finish(g);
     if (end >= 0) lir_place(l, end);
 }
 
@@ -440,6 +446,7 @@ static bool gen_attempt(struct gen *g, int *warps)
     plan_registers(g, *warps);
     image_parameters(g);
 
+    int planned = g->smem_used;
     struct place p = emit_setup(g);
     load_parameters(g);
     emit_init(g, p);
@@ -450,14 +457,14 @@ static bool gen_attempt(struct gen *g, int *warps)
         g->family->teardown(g);
     } else if (g->fn->cluster > 1) emit_cta_barrier(g); /* a CTA must not leave while others may reach its memory */
     lir_emit(g->l, "ret");
-    int before = g->smem_used;
     place_scratch(g);
+    image_map_parameters(g);
     if (g->failed || g->smem_used <= g->target->smem_bytes) return true;
-    int need = g->smem_used - before + 1024;
+    int need = g->smem_used - planned + 1024;
     if (need <= g->smem_reserve) {
         gen_error(g, g->fn->span, "the kernel needs %d bytes of shared memory; %s has %d a CTA", g->smem_used, g->target->name, g->target->smem_bytes);
         pipe_note_budget(g);
-        diag_note(g->diag, g->fn->span, "exchange buffers of the roles: %d bytes; smaller tiles or fewer slots fit", g->smem_used - before);
+        diag_note(g->diag, g->fn->span, "exchange and store buffers of the roles: %d bytes; smaller tiles or fewer slots fit", g->smem_used - planned);
         return true;
     }
     g->smem_reserve = need;

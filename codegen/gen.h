@@ -31,6 +31,7 @@ struct gen_role {
     int barrier;              /* named barrier for the role's threads (bar.sync id), >= 1 */
     struct opd warp, lane, thread; /* within the role; uniform warp number via shfl */
     struct opd scratch;       /* shared address of the role's exchange buffer for moves and reductions */
+    int stage, stage_bytes;   /* buffers of TMA stores: offset, bytes a warp */
     int scratch_insn;         /* the instruction that loads it, completed when the size is known */
     int scratch_bytes;        /* how large it must be: the most any use asked for (gen_scratch) */
 };
@@ -158,8 +159,11 @@ struct opd gen_first_copy(struct gen *g, const struct layout *lay);
 void gen_tile_let(struct gen *g, struct ir_stmt *s);             /* S_let on a tile variable or accumulator */
 void gen_each(struct gen *g, struct ir_stmt *s);
 
-/* ---- store.c, combine.c */
+/* ---- store.c, store_tma.c, combine.c */
 void gen_store(struct gen *g, struct ir_stmt *s);
+/* Emits the store of a tile in `lay` through shared memory and TMA; false, with nothing emitted, where it cannot be. */
+bool store_by_tma(struct gen *g, struct ir_stmt *s, const struct layout *lay);
+void store_finish(struct gen *g);                                /* at a role's end: its TMA stores are done */
 void gen_put(struct gen *g, struct ir_stmt *s);
 void gen_fetch(struct gen *g, struct ir_stmt *s);
 void gen_combine(struct gen *g, struct ir_stmt *s);
@@ -169,6 +173,7 @@ void pipe_plan(struct gen *g);                                   /* fields, dept
 void pipe_counts(struct gen *g);                                 /* arrival counts, once roles have their warps */
 void pipe_note_budget(struct gen *g);                            /* notes: where shared memory goes */
 void pipe_init(struct gen *g);                                   /* mbarrier.init by one thread */
+void pipe_need_alignment(struct gen *g, const struct ir_tensor *t); /* 16-byte rows: recorded for the launch to check */
 bool pipe_only_fills(const ir_block *b);
 void pipe_begin_role(struct gen *g);                             /* state registers of the role's pipes */
 void gen_produce(struct gen *g, struct ir_stmt *s);
