@@ -27,7 +27,10 @@ struct parser {
     struct emu_entry *entry;
     struct emu_body *body;
     uint32_t src_file, src_line;
+    int depth; /* of braces and brackets */
 };
+
+enum { DEPTH_MAX = 200 };
 
 /* ---- tokens ---- */
 
@@ -391,8 +394,15 @@ static struct emu_raw name_operand(struct parser *p)
     return r;
 }
 
+static void enter(struct parser *p)
+{
+    if (++p->depth > DEPTH_MAX)
+        fail(p, "nested more than %d deep", DEPTH_MAX);
+}
+
 static struct emu_raw operand(struct parser *p)
 {
+    enter(p);
     struct emu_raw r = raw_new(p, EMU_RAW_INT);
     if (is_punct(p, '[')) {
         r = memory_operand(p);
@@ -417,6 +427,7 @@ static struct emu_raw operand(struct parser *p)
         r.pair = new(p->a, struct emu_raw);
         *r.pair = name_operand(p);
     }
+    p->depth--;
     return r;
 }
 
@@ -513,7 +524,7 @@ static void variable_name(struct parser *p, struct variable *v)
     }
     uint32_t size = (uint32_t)(emu_types[v->type].bits + 7) / 8;
     v->bytes = n * size;
-    if (v->bytes > 1ull << 32)
+    if (v->bytes > 1u << 28)
         fail(p, "'%s' is too large", v->name);
     if (v->align < size * v->vec)
         v->align = size * v->vec;
@@ -535,11 +546,13 @@ static void initial_values(struct parser *p, const struct variable *v, uint8_t *
 {
     uint32_t size = (uint32_t)(emu_types[v->type].bits + 7) / 8;
     if (take_punct(p, '{')) {
+        enter(p);
         if (!is_punct(p, '}'))
             do
                 initial_values(p, v, out, at);
             while (take_punct(p, ','));
         expect(p, '}');
+        p->depth--;
         return;
     }
     bool minus = take_punct(p, '-');
@@ -735,6 +748,7 @@ static void statement(struct parser *p)
 
 static void block(struct parser *p)
 {
+    enter(p);
     expect(p, '{');
     open_scope(p);
     while (!is_punct(p, '}')) {
@@ -743,6 +757,7 @@ static void block(struct parser *p)
         statement(p);
     }
     p->scope = (struct emu_scope *)p->scope->up;
+    p->depth--;
     next(p);
 }
 

@@ -103,9 +103,9 @@ static bool shared_side(const struct emu_who *who, struct tma_op *t, struct emu_
     for (uint32_t r = 0; r < t->rows; r++)
         for (uint32_t j = 0; j < t->row_bytes; j += unit) {
             uint32_t at = swizzled(t->map.swizzle, t->r.offset + r * t->pitch + j);
-            uint8_t *p = t->data + (size_t)r * t->row_bytes + j;
-            if (!(side == SIDE_READ    ? emu_smem_read(who, cta, at, p, unit)
-                  : side == SIDE_WRITE ? emu_smem_write(who, cta, at, p, unit)
+            size_t k = (size_t)r * t->row_bytes + j;
+            if (!(side == SIDE_READ    ? emu_smem_read(who, cta, at, t->data + k, unit)
+                  : side == SIDE_WRITE ? emu_smem_write(who, cta, at, t->data + k, unit)
                                        : emu_smem_poison(who, cta, at, unit)))
                 return false;
         }
@@ -277,6 +277,8 @@ static bool tma_lane(struct emu_warp *w, const struct emu_insn *in, uint32_t l)
         return false;
     if (t.r.offset % 128)
         return emu_fault_who(who, "misaligned: the tile's shared address 0x%x is not a multiple of 128", t.r.offset);
+    if (x->kind == TMA_LOAD && emu_async_is_late(w->cta->cluster) && !poison(who, &t))
+        return false;
     size_t bytes = sizeof t + (size_t)t.rows * t.row_bytes;
     struct emu_async *op = emu_async_new(who, x->kind == TMA_LOAD ? EMU_ASYNC_BULK_LOAD : EMU_ASYNC_BULK_STORE, bytes);
     memcpy(op->payload, &t, sizeof t);
@@ -287,8 +289,6 @@ static bool tma_lane(struct emu_warp *w, const struct emu_insn *in, uint32_t l)
     if (x->kind == TMA_LOAD) {
         op->mbar_cta = &w->cta->cluster->cta[__builtin_ctz(t.r.ctas)];
         op->mbar = t.r.mbar;
-        if (emu_async_is_late(w->cta->cluster) && !poison(who, (struct tma_op *)op->payload))
-            return false;
     }
     return emu_async_issue(op);
 }

@@ -283,16 +283,13 @@ static void test_cp_async(void)
             run_memory(&r, in, sizeof in, "in");
             uint64_t out = run_memory(&r, NULL, sizeof got, "out");
             struct buf b = {0};
-            buf_printf(&b, ".shared .align 16 .b8 s[256];\n.entry k(.param .u64 in, .param .u64 out) {\n .reg .b32 %%r<8>; .reg .b64 %%d<4>;\n"
+            buf_printf(&b, ".shared .align 16 .b8 s[256];\n.entry k(.param .u64 in, .param .u64 out) {\n .reg .pred %%p; .reg .b32 %%r<8>; .reg .b64 %%d<4>;\n"
                            " mov.u32 %%r0, %%tid.x; mov.u32 %%r1, s; shl.b32 %%r2, %%r0, 4; add.u32 %%r1, %%r1, %%r2; cvt.u64.u32 %%d2, %%r2;\n"
                            " ld.param.u64 %%d0, [in]; ld.param.u64 %%d1, [out]; add.u64 %%d0, %%d0, %%d2; add.u64 %%d1, %%d1, %%d2;\n"
                            " mov.u32 %%r3, 16; setp.eq.u32 %%p, %%r0, 15; @%%p mov.u32 %%r3, 8;\n"
                            " cp.async.cg.shared.global [%%r1], [%%d0], 16, %%r3; cp.async.commit_group; %s\n"
                            " ld.shared.v4.u32 {%%r4, %%r5, %%r6, %%r7}, [%%r1]; st.global.v4.u32 [%%d1], {%%r4, %%r5, %%r6, %%r7}; ret; }\n",
                        wait ? "cp.async.wait_group 0;" : "");
-            char *text = strstr(b.at, ".reg .b32");
-            memmove(text + 14, text, strlen(text) + 1);
-            memcpy(text, ".reg .pred %p;", 14);
             r.launch.block[0] = 16;
             bool ok = run_text(&r, header_80, b.at);
             emu_read(r.e, out, got, sizeof got);
