@@ -194,7 +194,7 @@ static bool count_modifier(struct emu_decode *d, int *count)
 {
     static const char *const names[] = {"x1", "x2", "x4", NULL};
     int i = emu_mod_one_of(d, names);
-    *count = 1 << i;
+    *count = i < 0 ? 0 : 1 << i;
     return i >= 0 || emu_bad(d, "'.x1', '.x2' or '.x4' is wanted here");
 }
 
