@@ -430,6 +430,25 @@ static int count_fields(const struct ir_fn *fn)
     return n;
 }
 
+static bool reduces(const struct ir_expr *e)
+{
+    if (!e) return false;
+    if (e->kind == E_reduce) return true;
+    for (int i = 0; i < e->nargs; i++)
+        if (reduces(e->args[i])) return true;
+    return false;
+}
+
+static bool reduces_any(const ir_block *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        if (reduces(s->expr) || reduces(s->expr2) || reduces(s->expr3) || reduces(s->step)) return true;
+        if (reduces_any(&s->body) || reduces_any(&s->other)) return true;
+    }
+    return false;
+}
+
 void pipe_plan(struct gen *g)
 {
     struct ir_fn *fn = g->fn;
@@ -458,7 +477,11 @@ void pipe_plan(struct gen *g)
     }
     for (int i = 0; i < g->roles.n; i++) { /* a producing role that does anything but fill runs on all its threads */
         struct gen_role *r = &g->roles.at[i];
-        if (r->single && !pipe_only_fills(&r->ir->body)) r->single = false;
+        if (!r->single) continue;
+        r->single = pipe_only_fills(&r->ir->body);
+        if (!r->single || !(reduces_any(&fn->task) || reduces_any(&r->ir->body))) continue;
+        r->single = false; /* a reduction takes whole warps: one will do */
+        r->warps = 1;
     }
     if (g->failed) return;
     choose_depths(g);
