@@ -433,9 +433,7 @@ static void lower_role(struct lower *L, struct node *n)
     vec_push(L->a, &L->fn->roles, r);
     struct sym *keep = L->scope;
     L->block = &r->body;
-    L->in_role = true;
     lower_stmt(L, n->a);
-    L->in_role = false;
     L->block = NULL;
     L->scope = keep;
 }

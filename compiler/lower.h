@@ -108,9 +108,8 @@ struct lower {
     const struct node *const *roots;  /* trees in which the extent of an undeclared index may be found */
     int nroots;
     bool in_spec;               /* indices are whole ranges */
-    bool in_role;
     int calls;                  /* depth of inlining */
-    bool has_iter;              /* tasks come from an iterator */
+    bool has_iter, yielded;     /* tasks come from an iterator; its yield has been met */
     const struct node *grid_node;
     VEC(struct ir_stmt *) defs; /* every let, for questions about what a variable depends on */
     const int *picks;           /* choices to try, by tuning */

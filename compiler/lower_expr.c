@@ -536,6 +536,11 @@ static struct ir_expr *reduce_one(struct lower *L, const struct node *n, enum ir
 static struct ir_expr *lower_reduce(struct lower *L, const struct node *n)
 {
     enum ir_reduce op = reduction(n->name);
+    if (op == RED_COUNT) {
+        diag_error(L->d, n->span, "no reduction called '%s'", n->name);
+        diag_note(L->d, n->span, "there are sum, max, min, any and all");
+        return lower_bad(L);
+    }
     struct sym *keep = L->scope;
     struct laxis *axes[IR_RANK];
     int naxes = 0;

@@ -231,6 +231,12 @@ void lower_yield(struct lower *L, const struct node *n)
 {
     const struct node *g = L->grid_node;
     struct ir_expr *out[2 * IR_RANK];
+    if (L->yielded) {
+        diag_error(L->d, n->span, "an iterator has one yield");
+        diag_note(L->d, g->span, "each role's program stands where the yield is");
+        return;
+    }
+    L->yielded = true;
     if (!L->has_iter || n->list.n != g->list.n || n->list.n > COUNT(out)) {
         diag_error(L->d, n->span, "yield gives %d values, the grid names %d", n->list.n, g->list.n);
         diag_note(L->d, g->span, "the grid");
@@ -260,6 +266,7 @@ static void iterated(struct lower *L, const struct node *g)
     L->scope = L->file_scope;
     if (lower_bind_args(L, outer, g->b, it, NULL, 0, 0)) lower_block(L, it->a);
     L->scope = outer;
+    if (!L->yielded && !L->d->errors) diag_error(L->d, it->span, "iterator '%s' does not yield", name);
 }
 
 void lower_task(struct lower *L)
