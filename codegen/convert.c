@@ -47,7 +47,7 @@ static struct opd by_f16_bits(struct gen *g, struct opd x, int magnitude, int si
     struct lir *l = g->l;
     struct opd w = scalar_to_b32(g, TY_e4m3, x);
     struct opd h = lir_shl(l, lir_and(l, w, opd_imm(magnitude)), shift);
-    if (sign) h = lir_or(l, h, lir_shl(l, lir_and(l, w, opd_imm(sign)), sign == 8 ? 12 : 8));
+    if (sign) h = lir_or(l, h, lir_shl(l, lir_and(l, w, opd_imm(sign)), 8));
     struct opd f = from_f16(g, scalar_from_b32(g, TY_f16, h));
     return scale == 1 ? f : emit3(g, "mul.rn.f32 %r, %r, %r", RC_B32, f, opd_f32(scale));
 }
@@ -69,6 +69,24 @@ static struct opd from_fp8(struct gen *g, enum type t, struct opd x)
     return from_f16(g, h[0]);
 }
 
+/* The eight magnitudes of e2m1 as bytes, 0 .5 1 1.5 2 3 4 6: prmt looks them up. As e4m3, and as the upper byte of f16. */
+static const struct byte_table {
+    uint32_t low, high;
+} e2m1_as_e4m3 = { 0x3c383000, 0x4c484440 }, e2m1_as_f16 = { 0x3e3c3800, 0x46444240 };
+
+static struct opd e2m1_byte(struct gen *g, const struct byte_table *t, struct opd x)
+{
+    struct lir *l = g->l;
+    struct opd w = scalar_to_b32(g, TY_e2m1, x), d = lir_reg(l, RC_B32), at = lir_in_reg(l, lir_and(l, w, opd_imm(7)), RC_B32);
+    lir_emit(l, "prmt.b32 %r, %r, %r, %r", d, lir_in_reg(l, opd_imm(t->low), RC_B32), lir_in_reg(l, opd_imm(t->high), RC_B32), at);
+    return lir_or(l, lir_and(l, d, opd_imm(0xff)), lir_shl(l, lir_and(l, w, opd_imm(8)), 4));
+}
+
+static struct opd e2m1_to_f16(struct gen *g, struct opd x)
+{
+    return scalar_from_b32(g, TY_f16, lir_shl(g->l, e2m1_byte(g, &e2m1_as_f16, x), 8));
+}
+
 static struct opd from_ue8m0(struct gen *g, struct opd x)
 {
     struct lir *l = g->l;
@@ -85,7 +103,7 @@ static struct opd float_to_f32(struct gen *g, enum type from, struct opd x)
     case TY_bf16: return join16(g, opd_imm(0), x);
     case TY_e4m3: case TY_e5m2: return from_fp8(g, from, x);
     case TY_ue4m3: return e4m3_by_bits(g, x, false);
-    case TY_e2m1: return by_f16_bits(g, x, 7, 8, 9, 16384);
+    case TY_e2m1: return from_f16(g, e2m1_to_f16(g, x));
     case TY_ue8m0: return from_ue8m0(g, x);
     default: return x;
     }
@@ -226,6 +244,8 @@ struct opd gen_cast(struct gen *g, enum type to, enum type from, struct opd x)
     if (to == TY_bool) return scalar_binary(g, E_ne, from, x, scalar_const(from, 0, 0));
     if (!ff && !ft) return int_to_int(g, to, from, x);
     if (!ff) return f32_to_float(g, to, int_to_f32(g, from, x));
+    if (from == TY_e2m1 && to == TY_f16) return e2m1_to_f16(g, scalar_reg(g, x, from));
+    if (from == TY_e2m1 && to == TY_e4m3) return scalar_from_b32(g, to, e2m1_byte(g, &e2m1_as_e4m3, scalar_reg(g, x, from)));
     if (from == TY_e4m3 && to == TY_f16 && !target_has(g->target, HAS_CVT_FP8)) return f32_to_float(g, to, float_to_f32(g, from, x));
     x = float_to_f32(g, from, x);
     return ft ? f32_to_float(g, to, x) : float_to_int(g, to, x);

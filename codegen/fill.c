@@ -6,7 +6,7 @@
 #include "codegen/pipe.h"
 
 /* Elements a thread holds at a time. */
-enum { FILL_ELEMENTS = 64 };
+enum { FILL_ELEMENTS = 32 };
 
 /* A part of the tile after the other, along one axis. */
 struct walk {

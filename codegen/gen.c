@@ -237,22 +237,33 @@ static int number_warps(struct gen *g)
     return warp;
 }
 
-enum { PRODUCER_REGS = 40, MOST_REGS = 240 };
+enum { COPY_REGS = 40, COMPUTE_REGS = 96, MOST_REGS = 240 };
 
-/* Registers move from producers to tensor-core warpgroups where there are more than two warpgroups (with two, everyone
+/* What a role beside the tensor-core ones needs: little where it only issues copies. */
+static int modest_regs(const struct gen_role *r, int at_entry)
+{
+    int want = r->single || r->warps == 1 ? COPY_REGS : COMPUTE_REGS;
+    return want < at_entry ? want : at_entry;
+}
+
+/* Registers move from other roles to tensor-core warpgroups where there are more than two warpgroups (with two, everyone
  * has 255 anyway). The pool is the CTA's own: the sum of what all end with may not exceed what it began with. */
 static void plan_registers(struct gen *g, int warps)
 {
-    int groups = warps / 4, at_entry = 65536 / (warps * 32) / 8 * 8, math = 0, others = 0;
+    int groups = warps / 4, at_entry = 65536 / (warps * 32) / 8 * 8, math = 0, others = 0, spent = 0;
     if (!target_has(g->target, HAS_SETMAXNREG | HAS_WGMMA) || !g->family || groups < 3) return;
-    for (int i = 0; i < g->roles.n; i++)
-        *(g->roles.at[i].has_mma ? &math : &others) += g->roles.at[i].slot_warps / 4;
-    for (int i = 0; i < g->roles.n; i++)
-        if (!g->roles.at[i].has_mma && !g->roles.at[i].single) return;
+    for (int i = 0; i < g->roles.n; i++) {
+        const struct gen_role *r = &g->roles.at[i];
+        *(r->has_mma ? &math : &others) += r->slot_warps / 4;
+        if (!r->has_mma) spent += r->slot_warps / 4 * modest_regs(r, at_entry);
+    }
     if (!math || !others || math + others != groups) return;
-    int each = (at_entry * groups - PRODUCER_REGS * others) / math / 8 * 8;
-    for (int i = 0; i < g->roles.n; i++)
-        g->roles.at[i].regs = !g->roles.at[i].has_mma ? PRODUCER_REGS : each > MOST_REGS ? MOST_REGS : each;
+    int each = (at_entry * groups - spent) / math / 8 * 8;
+    if (each <= at_entry) return;
+    for (int i = 0; i < g->roles.n; i++) {
+        struct gen_role *r = &g->roles.at[i];
+        r->regs = !r->has_mma ? modest_regs(r, at_entry) : each > MOST_REGS ? MOST_REGS : each;
+    }
 }
 
 int gen_smem(struct gen *g, int bytes, int align)

@@ -448,6 +448,33 @@ static void reduce_registers(struct gen *g, const struct reduction *d, const str
     }
 }
 
+/* A sum of products: each product is added as it is formed, rounded once. */
+static bool sums_products(const struct reduction *d, const struct ir_expr *body)
+{
+    return d->op == RED_sum && body->kind == E_mul && body->type == TY_f32 && d->type == TY_f32;
+}
+
+static void sum_products(struct gen *g, const struct reduction *d, const struct ir_expr *body, struct opd *acc)
+{
+    struct ir_axis *axes[IR_RANK];
+    const struct layout *mine[2];
+    struct opd *x[2];
+    struct inside in;
+    const struct ir_expr fma = { .kind = E_fma, .type = TY_f32, .nargs = 3, .args = (struct ir_expr *[]){ (struct ir_expr *)body, body->args[0], body->args[1] } };
+    for (int i = 0; i < 2; i++) {
+        x[i] = gen_tile(g, body->args[i], d->lay);
+        mine[i] = layout_project(g->arena, d->lay, axes, eval_axes(g, body->args[i], axes));
+    }
+    inside_start(g, &in, d->lay);
+    for (int r = 0; r < layout_regs(d->lay); r++) {
+        int to = layout_project_reg(d->lay, d->out, r);
+        struct opd p = inside_axis(g, &in, r, d->axis), a = x[0][layout_project_reg(d->lay, mine[0], r)], b = x[1][layout_project_reg(d->lay, mine[1], r)];
+        struct opd before = opd_none(acc[to]) ? opd_f32(0) : acc[to];
+        struct opd v = opd_none(acc[to]) ? scalar_binary(g, E_mul, TY_f32, a, b) : gen_op(g, &fma, (struct opd[]){ a, b, before });
+        acc[to] = lir_sel(g->l, p, v, before, RC_B32);
+    }
+}
+
 static void reduce_lanes(struct gen *g, const struct reduction *d, struct opd *acc)
 {
     int weight = 1;
@@ -523,8 +550,9 @@ static struct opd *tile_reduce(struct gen *g, const struct ir_expr *e, const str
     else d.lay = tile_layout(g, body, axes, n, NULL, 1);
     d.axis = eval_index(d.lay, e->axis);
     d.out = layout_project(g->arena, d.lay, left, k);
-    struct opd *x = gen_tile(g, body, d.lay), *acc = new_n(g->arena, struct opd, layout_regs(d.out));
-    reduce_registers(g, &d, x, layout_project(g->arena, d.lay, mine, m), body->type, acc);
+    struct opd *acc = new_n(g->arena, struct opd, layout_regs(d.out));
+    if (sums_products(&d, body)) sum_products(g, &d, body, acc);
+    else reduce_registers(g, &d, gen_tile(g, body, d.lay), layout_project(g->arena, d.lay, mine, m), body->type, acc);
     reduce_lanes(g, &d, acc);
     reduce_warps(g, &d, acc);
     for (int r = 0; r < layout_regs(d.out); r++) acc[r] = gen_cast(g, e->type, d.type, acc[r]);
