@@ -22,6 +22,7 @@ struct emu_async *emu_async_new(const struct emu_who *who, enum emu_async_kind k
     }
     op->kind = kind;
     op->who = *who;
+    op->who.async = kind != EMU_ASYNC_CP;
     op->cluster = who->w->cta->cluster;
     op->issued_at = op->cluster->stats.warp_steps;
     return op;

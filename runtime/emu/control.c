@@ -77,6 +77,14 @@ static enum emu_next run_nothing(struct emu_warp *w, const struct emu_insn *in, 
     return EMU_NEXT;
 }
 
+/* fence.proxy.async: what the thread wrote, or knows to be written, may now be read by asynchronous operations. */
+static enum emu_next run_fence_async(struct emu_warp *w, const struct emu_insn *in, uint32_t mask)
+{
+    FOR_LANES(l, mask)
+        w->fenced[l] = w->cta->cluster->stats.warp_steps;
+    return run_nothing(w, in, mask);
+}
+
 /* Takes modifiers of the list until none fits. */
 static bool only_mods(struct emu_decode *d, const char *const *names)
 {
@@ -98,7 +106,7 @@ bool emu_decode_fence(struct emu_decode *d, struct emu_insn *in)
     if (wants_90 && !emu_need(d, EMU_NEED_90, "this fence"))
         return false;
     only_mods(d, names);
-    in->run = run_nothing;
+    in->run = strstr(d->text, "proxy.async") && !strstr(d->text, "proxy.async.global") ? run_fence_async : run_nothing;
     return !d->nop || (emu_mem(d, 0, &a) && emu_imm(d, 1, &n));
 }
 

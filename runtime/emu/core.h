@@ -279,8 +279,9 @@ struct emu_who {
     struct emu_warp *w;
     const struct emu_insn *in;
     int lane;
+    bool async; /* through the async proxy: set in the operations of the queue but for cp.async */
 };
-#define EMU_WHO(w, in, lane) (&(const struct emu_who){(w), (in), (int)(lane)})
+#define EMU_WHO(w, in, lane) (&(const struct emu_who){(w), (in), (int)(lane), false})
 
 enum emu_wait_kind { EMU_WAIT_NONE, EMU_WAIT_TEXT, EMU_WAIT_MBAR, EMU_WAIT_BAR, EMU_WAIT_CLUSTER, EMU_WAIT_LANES };
 struct emu_wait {
@@ -317,6 +318,7 @@ struct emu_warp {
     uint32_t cluster_arrived; /* lanes that have arrived at the cluster barrier and not waited */
     uint32_t cluster_ticket[32]; /* the phase they arrived in */
     struct emu_block *hit;    /* the allocation of the last global access */
+    uint64_t fenced[32];      /* warp step of the lane's last fence.proxy.async */
     void *wgmma, *tcgen05;   /* private to wgmma.c, tcgen05.c; freed through emu_warp_free hooks */
     uint64_t steps;
     uint32_t carry;          /* the condition code of add.cc and its kin, by lane */
@@ -348,6 +350,7 @@ struct emu_cta {
     uint32_t smem_end;          /* offsets EMU_SMEM_FIRST .. smem_end-1 are the block's */
     uint8_t *smem;              /* indexed by offset */
     uint64_t *smem_init;        /* one bit a byte */
+    uint64_t *smem_writer;      /* by 16 bytes: who last wrote through the generic proxy: step << 16 | rank << 10 | thread; 0: nobody */
     struct emu_warp *warp;
     int nwarps;
     uint32_t nthreads, live_threads;
@@ -404,6 +407,12 @@ static inline uint64_t emu_addr_of(struct emu_warp *w, const struct emu_addr *a,
     if (a->wide)
         return emu_row64(w, a->row)[lane] + (uint64_t)a->offset;
     return (uint32_t)(emu_row(w, a->row)[lane] + (uint32_t)a->offset);
+}
+
+/* Remembers a write of the generic proxy, for the check of proxy fences. At most 16 bytes, or one cell's worth. */
+static inline void emu_note_write(struct emu_cta *to, const struct emu_warp *w, uint32_t lane, uint32_t offset)
+{
+    to->smem_writer[offset / 16] = w->cta->cluster->stats.warp_steps << 16 | w->cta->rank << 10 | (uint32_t)w->id * 32 | lane;
 }
 
 /* ---- reports ---------------------------------------------------------------------------------------------------- */

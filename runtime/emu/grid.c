@@ -69,10 +69,11 @@ static bool cta_start(struct emu_cta *c, struct emu_cluster *k, uint32_t rank)
     c->smem_end = g->smem_end;
     c->smem = malloc(g->smem_end + 64);
     c->smem_init = calloc(g->smem_end / 64 + 2, 8);
+    c->smem_writer = calloc(g->smem_end / 16 + 2, 8);
     c->nthreads = c->live_threads = g->ntid[0] * g->ntid[1] * g->ntid[2];
     c->nwarps = (int)(c->nthreads + 31) / 32;
     c->warp = calloc((size_t)c->nwarps, sizeof *c->warp);
-    if (!c->smem || !c->smem_init || !c->warp)
+    if (!c->smem || !c->smem_init || !c->smem_writer || !c->warp)
         return false;
     memset(c->smem, 0xFF, g->smem_end);
     k->live_threads += c->nthreads;
@@ -124,6 +125,7 @@ static void cta_free(struct emu_cta *c)
     free(c->warp);
     free(c->smem);
     free(c->smem_init);
+    free(c->smem_writer);
     free(c->mbar);
 }
 

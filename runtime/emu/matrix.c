@@ -70,7 +70,7 @@ static bool row_addresses(struct emu_warp *w, const struct emu_insn *in, const s
                           struct emu_cta **cta, uint32_t *at)
 {
     for (int i = 0; i < n; i++) {
-        const struct emu_who who = {w, in, i};
+        const struct emu_who who = {w, in, i, false};
         uint32_t address = emu_shared_address(w, &x->address, (uint32_t)i);
         if (!emu_smem_at(&who, EMU_SHARED_CTA, address, 16, cta, &at[i])) return false;
     }

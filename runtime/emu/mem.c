@@ -45,6 +45,22 @@ static bool within(const uint64_t *a, uint32_t mask, uint64_t base, uint64_t fir
     return true;
 }
 
+/* The same in the block's own shared memory. */
+static bool within_shared(struct emu_warp *w, const uint64_t *a, uint32_t mask, uint64_t window, uint32_t n, unsigned use, uint8_t **p)
+{
+    struct emu_cta *c = w->cta;
+    uint64_t base = window + ((uint64_t)c->rank << EMU_RANK_SHIFT);
+    if (!within(a, mask, base, EMU_SMEM_FIRST, c->smem_end, n, n, use, c->smem, c->smem_init, p))
+        return false;
+    if (use & EMU_WRITE)
+        FOR_LANES(l, mask) {
+            emu_note_write(c, w, l, (uint32_t)(a[l] - base));
+            if (n > 16)
+                emu_note_write(c, w, l, (uint32_t)(a[l] - base) + 16);
+        }
+    return true;
+}
+
 static bool pointers(struct emu_warp *w, const struct emu_insn *in, enum emu_space space, const struct emu_addr *at, uint32_t mask,
                      uint32_t n, unsigned use, uint8_t **p)
 {
@@ -60,12 +76,11 @@ static bool pointers(struct emu_warp *w, const struct emu_insn *in, enum emu_spa
     }
     uint32_t align = n;
     struct emu_cta *c = w->cta;
-    uint64_t rank = (uint64_t)c->rank << EMU_RANK_SHIFT;
     if (space == EMU_SHARED_CTA || space == EMU_SHARED_CLUSTER) {
-        if (within(a, mask, rank, EMU_SMEM_FIRST, c->smem_end, n, align, use, c->smem, c->smem_init, p))
+        if (within_shared(w, a, mask, 0, n, use, p))
             return true;
     } else if (space == EMU_GENERIC && a[__builtin_ctz(mask)] - EMU_SHARED_WINDOW < EMU_WINDOW_BYTES) {
-        if (within(a, mask, EMU_SHARED_WINDOW + rank, EMU_SMEM_FIRST, c->smem_end, n, align, use, c->smem, c->smem_init, p))
+        if (within_shared(w, a, mask, EMU_SHARED_WINDOW, n, use, p))
             return true;
     } else if (space <= EMU_GLOBAL || space == EMU_CONST) {
         struct emu_block *b = w->hit;

@@ -129,6 +129,37 @@ static bool shared_bounds(const struct emu_who *who, const struct emu_cta *cta, 
                          verb, n, offset, (long long)offset - base, name, cta->smem_end - EMU_SMEM_FIRST, cta->smem_end);
 }
 
+/* The async proxy sees what the generic proxy wrote only behind a fence.proxy.async: by the writing thread after its
+ * write, or by the issuing one. PTX ISA, "Async proxy". */
+static bool fenced(const struct emu_who *who, const struct emu_cta *cta, uint32_t offset, uint32_t n)
+{
+    for (uint32_t cell = offset / 16; cell <= (offset + n - 1) / 16; cell++) {
+        uint64_t v = cta->smem_writer[cell], step = v >> 16;
+        if (!v)
+            continue;
+        const struct emu_cta *from = &cta->cluster->cta[v >> 10 & 15];
+        const struct emu_warp *w = &from->warp[v >> 5 & 31];
+        uint64_t last = w->fenced[v & 31];
+        for (int l = 0; l < 32; l++)
+            if (who->w->fenced[l] > last)
+                last = who->w->fenced[l];
+        if (last <= step)
+            return emu_fault_who(who, "the asynchronous operation reads shared 0x%x, which warp %d lane %u of cta (%u,%u,%u) wrote "
+                                 "without a fence.proxy.async between", cell * 16, w->id, (uint32_t)v & 31, from->ctaid[0],
+                                 from->ctaid[1], from->ctaid[2]);
+    }
+    return true;
+}
+
+static void note_writes(const struct emu_who *who, struct emu_cta *cta, uint32_t offset, uint32_t n)
+{
+    for (uint32_t cell = offset / 16; cell <= (offset + n - 1) / 16; cell++)
+        if (who->async)
+            cta->smem_writer[cell] = 0;
+        else
+            emu_note_write(cta, who->w, who->lane < 0 ? 0 : (uint32_t)who->lane, cell * 16);
+}
+
 static uint8_t *shared_at(const struct emu_who *who, struct emu_cta *cta, uint32_t offset, uint32_t n, unsigned use)
 {
     if (!shared_bounds(who, cta, offset, n, use & EMU_WRITE ? "writes" : "reads"))
@@ -142,8 +173,12 @@ static uint8_t *shared_at(const struct emu_who *who, struct emu_cta *cta, uint32
         emu_fault_who(who, "reads shared 0x%x, which was never written", offset);
         return NULL;
     }
-    if (use & EMU_WRITE)
+    if (n && (use & EMU_READ) && who->async && !fenced(who, cta, offset, n))
+        return NULL;
+    if (n && (use & EMU_WRITE)) {
         set_init(cta->smem_init, offset, n);
+        note_writes(who, cta, offset, n);
+    }
     return cta->smem + offset;
 }
 
@@ -165,7 +200,9 @@ bool emu_smem_write(const struct emu_who *who, struct emu_cta *cta, uint32_t off
 
 bool emu_smem_poison(const struct emu_who *who, struct emu_cta *cta, uint32_t offset, uint32_t n)
 {
-    uint8_t *p = shared_at(who, cta, offset, n, EMU_WRITE);
+    struct emu_who owner = *who;
+    owner.async = true;
+    uint8_t *p = shared_at(&owner, cta, offset, n, EMU_WRITE);
     if (p)
         memset(p, 0xFF, n);
     return p != NULL;

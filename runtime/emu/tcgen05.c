@@ -442,7 +442,7 @@ static enum emu_next run_mma(struct emu_warp *w, const struct emu_insn *in, uint
 {
     int lane = issuing_lane(w, in, mask);
     const struct mma *x = in->x;
-    const struct emu_who who = {w, in, lane};
+    const struct emu_who who = {w, in, lane, false};
     struct emu_cta *cta[2];
     if (lane < 0) return EMU_FAULT;
     take_blocks(w, x->group, cta);
@@ -530,7 +530,7 @@ static enum emu_next run_cp(struct emu_warp *w, const struct emu_insn *in, uint3
 {
     int lane = issuing_lane(w, in, mask);
     const struct copy *x = in->x;
-    const struct emu_who who = {w, in, lane};
+    const struct emu_who who = {w, in, lane, false};
     struct emu_cta *cta[2];
     if (lane < 0) return EMU_FAULT;
     take_blocks(w, x->group, cta);
@@ -576,7 +576,7 @@ static enum emu_next run_commit(struct emu_warp *w, const struct emu_insn *in, u
 {
     int lane = issuing_lane(w, in, mask);
     const struct commit *x = in->x;
-    const struct emu_who who = {w, in, lane};
+    const struct emu_who who = {w, in, lane, false};
     struct emu_cta *cta;
     uint32_t offset;
     if (lane < 0 || !tmem_group(&who, w->cta, x->group)) return EMU_FAULT;

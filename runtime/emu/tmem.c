@@ -117,7 +117,7 @@ static void poison(struct tmem *t, int column, int columns)
 static enum emu_next run_alloc(struct emu_warp *w, const struct emu_insn *in, uint32_t mask)
 {
     const struct alloc *x = in->x;
-    const struct emu_who who = {w, in, -1};
+    const struct emu_who who = {w, in, -1, false};
     struct tmem *t = tmem_of(w->cta);
     uint32_t n = emu_row(w, x->columns)[0], offset, at;
     struct emu_cta *cta;
@@ -141,7 +141,7 @@ static enum emu_next run_alloc(struct emu_warp *w, const struct emu_insn *in, ui
 static enum emu_next run_dealloc(struct emu_warp *w, const struct emu_insn *in, uint32_t mask)
 {
     const struct alloc *x = in->x;
-    const struct emu_who who = {w, in, -1};
+    const struct emu_who who = {w, in, -1, false};
     struct tmem *t = tmem_of(w->cta);
     uint32_t address = emu_row(w, x->address)[0], n = emu_row(w, x->columns)[0];
     if (!tensor_whole_warp(w, in, mask) || !columns_ok(w, in, n) || !tmem_group(&who, w->cta, x->group))
@@ -164,7 +164,7 @@ static enum emu_next run_dealloc(struct emu_warp *w, const struct emu_insn *in, 
 
 static enum emu_next run_relinquish(struct emu_warp *w, const struct emu_insn *in, uint32_t mask)
 {
-    const struct emu_who who = {w, in, -1};
+    const struct emu_who who = {w, in, -1, false};
     if (!tensor_whole_warp(w, in, mask) || !tmem_group(&who, w->cta, (int)in->imm)) return EMU_FAULT;
     tmem_of(w->cta)->relinquished = true;
     return EMU_NEXT;
@@ -368,7 +368,7 @@ static bool st_effect(struct emu_async *a)
 static enum emu_next run_ld(struct emu_warp *w, const struct emu_insn *in, uint32_t mask)
 {
     const struct move *x = in->x;
-    const struct emu_who who = {w, in, -1};
+    const struct emu_who who = {w, in, -1, false};
     struct tmem_region r[2];
     int lane, column;
     if (!tensor_whole_warp(w, in, mask) || !take_address(w, in, &lane, &column)) return EMU_FAULT;
@@ -389,7 +389,7 @@ static enum emu_next run_ld(struct emu_warp *w, const struct emu_insn *in, uint3
 static enum emu_next run_st(struct emu_warp *w, const struct emu_insn *in, uint32_t mask)
 {
     const struct move *x = in->x;
-    const struct emu_who who = {w, in, -1};
+    const struct emu_who who = {w, in, -1, false};
     struct tmem_region r[2];
     int lane, column;
     if (!tensor_whole_warp(w, in, mask) || !take_address(w, in, &lane, &column)) return EMU_FAULT;

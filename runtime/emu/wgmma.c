@@ -284,7 +284,7 @@ static bool issue(struct emu_warp *w, const struct emu_insn *in)
     const struct wgmma *x = in->x;
     struct emu_warp *first = first_warp(w);
     struct state *s = state_of(first);
-    const struct emu_who who = {first, in, -1};
+    const struct emu_who who = {first, in, -1, false};
     if (!s->fences) return emu_fault(w, in, -1, "wgmma.fence is missing before the first wgmma"), false;
     struct emu_async *op = emu_async_new(&who, EMU_ASYNC_WGMMA, sizeof(struct product));
     struct product *p = (struct product *)op->payload;

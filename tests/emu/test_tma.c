@@ -263,6 +263,32 @@ static void test_misuse(void)
     emu_close(e);
 }
 
+/* What a thread stored must be fenced before a bulk store reads it: by the writer, or by the issuer behind a barrier. */
+static void test_proxy_fence(void)
+{
+    static const struct { const char *writer, *issuer; bool ok; } rows[] = {
+        {"", "", false}, {"fence.proxy.async.shared::cta;", "", true}, {"", "fence.proxy.async;", true},
+        {"fence.proxy.async.global;", "", false}, {"fence.acq_rel.cta;", "fence.mbarrier_init.release.cluster;", false},
+    };
+    for (int t = 0; t < 3; t++)
+        for (int i = 0; i < COUNT(rows); i++) {
+            struct run r = run_open(EMU_SM90, (enum emu_timing)t);
+            run_memory(&r, NULL, 256, "out");
+            r.launch.block[0] = 64;
+            struct buf b = {0};
+            buf_printf(&b, ".shared .align 16 .b8 s[256];\n.entry k(.param .u64 out) {\n .reg .pred %%p; .reg .b32 %%r<3>; .reg .b64 %%d;\n"
+                           " mov.u32 %%r0, %%tid.x; mov.u32 %%r1, s; mad.lo.u32 %%r1, %%r0, 4, %%r1; st.shared.u32 [%%r1], %%r0; %s bar.sync 0;\n"
+                           " setp.ne.u32 %%p, %%r0, 0; @%%p bra done; %s ld.param.u64 %%d, [out];\n"
+                           " cp.async.bulk.global.shared::cta.bulk_group [%%d], [s], 256; cp.async.bulk.commit_group; cp.async.bulk.wait_group 0;\n"
+                           "done: ret; }\n", rows[i].writer, rows[i].issuer);
+            bool ok = run_text(&r, header_90, b.at);
+            claim(ok == rows[i].ok && (ok || strstr(r.error, "without a fence.proxy.async")), "proxy fence %d, %s: %s", i, timing_names[t],
+                  ok ? "ran" : r.error);
+            buf_free(&b);
+            emu_close(r.e);
+        }
+}
+
 /* gather4 takes four rows; replacing fields of a map in shared memory and copying it to global memory works. */
 static void test_gather_and_replace(void)
 {
@@ -343,6 +369,7 @@ int main(void)
     test_misuse();
     test_gather_and_replace();
     test_bulk();
+    test_proxy_fence();
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }
