@@ -4,7 +4,7 @@
 #include <string.h>
 
 static const struct target table[] = {
-#define TARGET(name, like, ptx, version, has, smem, sms, boards) { #name, like, #ptx, version, has, smem, 255, sms, boards },
+#define TARGET(name, like, ptx, version, has, smem, sms, flops, mhz, gbs, boards) { #name, like, #ptx, version, has, smem, 255, sms, flops, mhz, gbs, boards },
 #include "codegen/targets.def"
 };
 

@@ -30,7 +30,9 @@ struct target {
     unsigned has;
     int smem_bytes;            /* most dynamic shared memory of a CTA */
     int max_regs;              /* per thread */
-    int sms;                   /* of the usual board; for estimates only */
+    int sms;                   /* of the usual board; for estimates only, like the next three */
+    int tensor_flops;          /* a cycle and multiprocessor, 16-bit operands */
+    int mhz, gbs;              /* clock under load; memory bandwidth in GB/s */
     const char *boards;        /* "H100, H200" */
 };
 

@@ -1,0 +1,276 @@
+/* cost - an analytic estimate of a kernel's time. See cost.h. */
+#include "compiler/cost.h"
+
+#include <stdlib.h>
+
+/* What the model assumes of every chip; fitted on an H200, where it ranks what was timed. */
+enum {
+    OPERAND_BYTES = 128,  /* a cycle, shared memory to tensor cores */
+    FILL_BYTES = 30,      /* a cycle, L2 to one multiprocessor */
+    STORE_BYTES = 24,     /* a cycle, out of one multiprocessor */
+    LANES = 128,          /* f32 operations a cycle */
+    TASK_CYCLES = 900,    /* before the first product and after the last, where nothing overlaps */
+    COMBINE_CYCLES = 2500, /* fence, counter, and waiting for the others' parts */
+    LAUNCH_CYCLES = 4000,
+    UNKNOWN_TRIPS = 8     /* of a loop whose bounds are data */
+};
+
+struct known {
+    bool is;
+    double v;
+};
+
+struct env {
+    const struct ir_fn *fn;
+    const struct target *t;
+    const int64_t *dims;
+    struct known *vars, *origin, *limit; /* by id */
+    struct cost *c;
+    double times;                        /* how often the statement at hand runs in one task */
+    int role_warps;
+    bool body;                           /* the prologue has reached S_body */
+    double fills, products;              /* bytes and cycles of this role */
+};
+
+static struct known yes(double v) { return (struct known){ true, v }; }
+static const struct known unknown = { false, 0 };
+
+static struct known eval(const struct env *e, const struct ir_expr *x);
+
+static struct known axis_at(const struct env *e, const struct known *table, const struct ir_axis *x, bool end)
+{
+    if (!x->of) return table[x->id];
+    struct known k = axis_at(e, table, x->of, end);
+    if (k.is) k.v = end ? (double)ceil_div((int64_t)k.v, x->div) : (double)floor_div((int64_t)k.v, x->div);
+    return k;
+}
+
+static struct known eval_binary(enum ir_expr_kind k, double a, double b)
+{
+    int64_t x = (int64_t)a, y = (int64_t)b;
+    switch (k) {
+    case E_add: return yes(a + b);
+    case E_sub: return yes(a - b);
+    case E_mul: return yes(a * b);
+    case E_div: return y ? yes((double)floor_div(x, y)) : unknown;
+    case E_mod: return y ? yes((double)floor_mod(x, y)) : unknown;
+    case E_min: return yes(a < b ? a : b);
+    case E_max: return yes(a > b ? a : b);
+    case E_lt: return yes(a < b);
+    case E_le: return yes(a <= b);
+    case E_eq: return yes(a == b);
+    case E_ne: return yes(a != b);
+    case E_and: return yes((double)(x & y));
+    case E_or: return yes((double)(x | y));
+    case E_shl: return yes((double)(x << (y & 31)));
+    case E_shr: return yes((double)(x >> (y & 31)));
+    default: return unknown;
+    }
+}
+
+static struct known eval(const struct env *e, const struct ir_expr *x)
+{
+    if (!x || x->naxes) return unknown;
+    switch (x->kind) {
+    case E_const: return yes(type_is_float(x->type) ? x->real : (double)x->num);
+    case E_dim: return yes((double)e->dims[x->num]);
+    case E_unit: case E_rank: return yes(0);
+    case E_units: return yes(1);
+    case E_get: return e->vars[x->var->id];
+    case E_origin: return axis_at(e, e->origin, x->axis, false);
+    case E_limit: return axis_at(e, e->limit, x->axis, true);
+    case E_cast: return eval(e, x->args[0]);
+    case E_select: {
+        struct known c = eval(e, x->args[0]);
+        return c.is ? eval(e, x->args[c.v ? 1 : 2]) : unknown;
+    }
+    default: break;
+    }
+    if (x->nargs != 2) return unknown;
+    struct known a = eval(e, x->args[0]), b = eval(e, x->args[1]);
+    return a.is && b.is ? eval_binary(x->kind, a.v, b.v) : unknown;
+}
+
+static double elements(struct ir_axis *const *axes, int n)
+{
+    double all = 1;
+    for (int i = 0; i < n; i++) all *= axes[i]->tile > 0 ? axes[i]->tile : 1;
+    return all;
+}
+
+/* Operations on registers that evaluating x takes, an element each. */
+static double operations(const struct ir_expr *x)
+{
+    if (!x || !x->naxes) return 0;
+    double n = x->kind > E_element && x->kind != E_cast ? elements(x->axes, x->naxes) : 0;
+    if (x->kind == E_reduce) n = elements(x->args[0]->axes, x->args[0]->naxes);
+    if (x->kind == E_exp2 || x->kind == E_log2 || x->kind == E_rcp || x->kind == E_rsqrt || x->kind == E_tanh) n *= 8; /* a quarter of the lanes, and more */
+    for (int i = 0; i < x->nargs; i++) n += operations(x->args[i]);
+    return n;
+}
+
+static bool var_has(const struct ir_var *v, const struct ir_axis *x)
+{
+    for (int i = 0; i < v->naxes; i++)
+        if (v->axes[i] == x) return true;
+    return false;
+}
+
+/* Tensor-core work of one mma: M and N from the operands' free axes, K from the rest. */
+static void count_mma(struct env *e, const struct ir_stmt *s)
+{
+    double m = 1, n = 1, k = 1;
+    const struct ir_expr *a = s->expr, *b = s->expr2;
+    for (int i = 0; i < a->naxes; i++) *(var_has(s->var, a->axes[i]) ? &m : &k) *= a->axes[i]->tile;
+    for (int i = 0; i < b->naxes; i++)
+        if (var_has(s->var, b->axes[i])) n *= b->axes[i]->tile;
+    int bits = type_bits(a->type) < type_bits(b->type) ? type_bits(b->type) : type_bits(a->type);
+    bool narrow = bits == 8 && target_has(e->t, HAS_MMA_SYNC) && (e->t->has & (HAS_WGMMA | HAS_TCGEN05 | HAS_MMA_FP8));
+    double rate = e->t->tensor_flops * (narrow ? 2 : bits == 32 ? 0.5 : 1), bytes = k * bits / 8;
+    bool blocks = e->t->has & (HAS_WGMMA | HAS_TCGEN05);
+    double rows = blocks ? ceil_div((int64_t)m, 64) * 64.0 : m;
+    e->c->mma += e->times * 2 * rows * n * k / rate;
+    double reads = blocks ? rows * bytes + rows / 64 * n * bytes : 4 * m * bytes + 2 * n * bytes;
+    e->c->operands += e->times * reads / OPERAND_BYTES;
+}
+
+static void count_block(struct env *e, const ir_block *b);
+
+static double trips(const struct env *e, const struct ir_stmt *s)
+{
+    struct known lo = eval(e, s->expr), hi = eval(e, s->expr2), step = eval(e, s->step);
+    double by = step.is && step.v > 0 ? step.v : 1;
+    if (!lo.is || !hi.is) return UNKNOWN_TRIPS;
+    return hi.v > lo.v ? (double)ceil_div((int64_t)(hi.v - lo.v), (int64_t)by) : 0;
+}
+
+static void count_loop(struct env *e, const struct ir_stmt *s)
+{
+    double before = e->times, n = s->kind == S_while ? 1 : trips(e, s);
+    if (!e->body && n > 1) n = 1; /* the prologue's loop over tasks: one task is what is counted */
+    e->times *= n;
+    if (s->var) e->vars[s->var->id] = eval(e, s->expr);
+    if (n > 0) count_block(e, &s->body);
+    e->times = before;
+}
+
+static void count_stmt(struct env *e, const struct ir_stmt *s)
+{
+    struct cost *c = e->c;
+    switch (s->kind) {
+    case S_let:
+        if (!s->var->naxes) e->vars[s->var->id] = eval(e, s->expr);
+        else c->alu += e->times * operations(s->expr) / LANES;
+        break;
+    case S_bind:
+        e->origin[s->axis->id] = eval(e, s->expr);
+        e->limit[s->axis->id] = eval(e, s->expr2);
+        break;
+    case S_fill:
+        c->fill += e->times * elements(s->field->axes, s->field->naxes) * type_bits(s->field->type) / 8 / FILL_BYTES;
+        break;
+    case S_store: {
+        double bytes = elements(s->expr->axes, s->expr->naxes) * type_bits(s->tensor->type) / 8;
+        c->store += e->times * bytes * (s->mode == MODE_set ? 1 : 1.5) / STORE_BYTES;
+        c->alu += e->times * operations(s->expr) / LANES;
+        break;
+    }
+    case S_mma: count_mma(e, s); break;
+    case S_for: case S_while: case S_par: count_loop(e, s); break;
+    case S_if: {
+        struct known k = eval(e, s->expr);
+        if (!k.is || k.v) count_block(e, &s->body);
+        if (!k.is || !k.v) count_block(e, &s->other);
+        break;
+    }
+    case S_combine: {
+        struct known parts = eval(e, s->expr2);
+        double held = 0;
+        for (int i = 0; i < e->fn->vars.n; i++)
+            if (e->fn->vars.at[i]->accum) held += elements(e->fn->vars.at[i]->axes, e->fn->vars.at[i]->naxes) * 4;
+        c->combine += COMBINE_CYCLES + held / STORE_BYTES + (parts.is ? parts.v : 4) * held / FILL_BYTES;
+        count_block(e, &s->body);
+        break;
+    }
+    case S_body: e->body = true; break;
+    default: count_block(e, &s->body); break;
+    }
+}
+
+static void count_block(struct env *e, const ir_block *b)
+{
+    for (int i = 0; i < b->n; i++) count_stmt(e, b->at[i]);
+}
+
+static int role_warps(const struct ir_role *r, const struct ir_fn *fn, const struct target *t)
+{
+    int warps = r->warps_m * (r->warps_n ? r->warps_n : 1), rows = 0;
+    if (warps) return warps;
+    for (int i = 0; i < fn->vars.n; i++)
+        if (fn->vars.at[i]->accum && fn->vars.at[i]->naxes && fn->vars.at[i]->axes[0]->tile > rows) rows = fn->vars.at[i]->axes[0]->tile;
+    return t->has & HAS_WGMMA && rows < 128 ? 4 : 8;
+}
+
+static double memory_bytes(const struct env *e)
+{
+    double all = 0;
+    for (int i = 0; i < e->fn->tensors.n; i++) {
+        const struct ir_tensor *t = e->fn->tensors.at[i];
+        double n = t->rank ? 1 : 0;
+        for (int d = 0; d < t->rank; d++) {
+            struct known k = eval(e, t->dim[d]);
+            n *= k.is ? k.v : 1;
+        }
+        all += n * type_bits(t->type) / 8;
+    }
+    return all;
+}
+
+static void measure_space(struct env *e)
+{
+    struct cost *c = e->c;
+    for (int i = 0; i < e->fn->pipes.n; i++)
+        for (int k = 0; k < e->fn->pipes.at[i]->fields.n; k++) {
+            const struct ir_field *f = e->fn->pipes.at[i]->fields.at[k];
+            c->slot_bytes += (int)elements(f->axes, f->naxes) * type_bits(f->type) / 8;
+        }
+    if (e->t->has & HAS_TCGEN05) return;
+    for (int r = 0; r < e->fn->roles.n; r++) {
+        int warps = role_warps(e->fn->roles.at[r], e->fn, e->t);
+        double held = 0;
+        for (int i = 0; i < e->fn->vars.n; i++)
+            if (e->fn->vars.at[i]->naxes > 1) held += elements(e->fn->vars.at[i]->axes, e->fn->vars.at[i]->naxes);
+        if (held / (warps * 32) > c->accum_regs) c->accum_regs = (int)(held / (warps * 32));
+    }
+}
+
+static double larger(double a, double b) { return a > b ? a : b; }
+
+struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const int64_t *dims, int sms)
+{
+    struct cost c = { 0 };
+    int vars = 1, axes = 1;
+    for (int i = 0; i < fn->vars.n; i++) vars = fn->vars.at[i]->id >= vars ? fn->vars.at[i]->id + 1 : vars;
+    for (int i = 0; i < fn->axes.n; i++) axes = fn->axes.at[i]->id >= axes ? fn->axes.at[i]->id + 1 : axes;
+    struct known *memory = calloc((size_t)(vars + 2 * axes), sizeof *memory);
+    if (!memory) base_oom((size_t)(vars + 2 * axes) * sizeof *memory);
+    struct env e = { .fn = fn, .t = t, .dims = dims, .vars = memory, .origin = memory + vars, .limit = memory + vars + axes, .c = &c, .times = 1 };
+
+    count_block(&e, &fn->task);
+    e.body = true;
+    for (int r = 0; r < fn->roles.n; r++) count_block(&e, &fn->roles.at[r]->body);
+    measure_space(&e);
+
+    struct known tasks = eval(&e, fn->tasks);
+    int clusters = sms / (fn->cluster > 1 ? fn->cluster : 1);
+    c.tasks = tasks.is ? tasks.v : clusters;
+    c.waves = (double)ceil_div((int64_t)c.tasks, clusters > 0 ? clusters : 1);
+    double steady = larger(larger(c.mma, c.operands), larger(c.fill, c.alu));
+    double rest = c.mma + c.operands + c.fill + c.alu - steady;
+    double task = steady + 0.06 * rest + TASK_CYCLES + c.store + c.combine;
+    c.memory_us = memory_bytes(&e) / (t->gbs * 1e3);
+    double us = (c.waves * task + LAUNCH_CYCLES) / t->mhz;
+    c.us = larger(us, c.memory_us) + 0.1 * (us < c.memory_us ? us : c.memory_us);
+    free(memory);
+    return c;
+}

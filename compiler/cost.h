@@ -1,0 +1,25 @@
+/* cost - how long a lowered kernel will take, from its IR alone: no code is generated, nothing is measured.
+ *
+ * The prologue is run once for the first unit, each role's body is walked with its trip counts, and what it moves and
+ * multiplies is divided by what the target's row says a multiprocessor does a cycle. Good enough to rank the variants of
+ * one kernel; not a prediction to quote. */
+#ifndef COMPILER_COST_H
+#define COMPILER_COST_H
+
+#include "compiler/ir.h"
+#include "compiler/target.h"
+
+struct cost {
+    double us;                 /* the estimate */
+    double mma, operands, fill, alu, store, combine; /* cycles of one task: tensor cores, their shared-memory reads, copies in,
+                                  arithmetic on registers, copies out, merging of parts */
+    double memory_us;          /* floor: every tensor once at the memory's rate */
+    double tasks, waves;
+    int accum_regs;            /* accumulator registers a thread, of the widest role; 0 in tensor memory */
+    int slot_bytes;            /* one slot of every pipe */
+};
+
+/* dims: a value for each of fn->dims. sms: multiprocessors the launch may use. */
+struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const int64_t *dims, int sms);
+
+#endif
