@@ -14,6 +14,8 @@
 #define MOST_BINDINGS 64
 #define EMULATED_BUDGET 60000  /* elements and steps of one case, see oracle_dims */
 #define DEVICE_BUDGET 400000
+#define TUNED_GROUPS 2         /* beyond the choices of parameters: random tune values */
+#define ATTEMPTS 8             /* at sizes and tune values that compile */
 #define UNITS 3                /* of a persistent kernel in the interpreter: few, so that each does many tasks */
 
 struct test {
@@ -30,8 +32,9 @@ struct test {
 struct group {
     struct test *t;
     struct node *kernel;
-    struct binding params[MOST_BINDINGS], inner[MOST_BINDINGS];
-    int n_params, n_inner;
+    struct binding params[MOST_BINDINGS], inner[MOST_BINDINGS], tune[MOST_BINDINGS];
+    int n_params, n_inner, n_tune;
+    bool tuned;                /* tune values are picked at random: a pick that does not fit is no mistake */
     uint64_t seed;
     struct ir_fn *early, *fn;  /* as lowered, and after the passes */
     struct image *image;
@@ -47,6 +50,8 @@ static double now(void)
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
+
+static bool uses_device(const struct test *t) { return t->o->device && strcmp(t->o->device, "ir"); }
 
 static bool out_of_time(const struct test *t) { return t->until && now() > t->until; }
 
@@ -65,6 +70,7 @@ static void say_name(const struct group *g)
     say(g->t, "%s", g->kernel->name);
     for (int i = 0; i < g->n_params; i++) say(g->t, " %s=%s", g->params[i].name, g->params[i].value);
     for (int i = 0; i < g->n_inner; i++) say(g->t, " inner(%s)=%s", g->inner[i].name, g->inner[i].value);
+    for (int i = 0; g->tuned && i < g->n_tune; i++) say(g->t, " %s=%s", g->tune[i].name, g->tune[i].value);
 }
 
 static void say_dims(const struct group *g, const struct oracle_case *c)
@@ -201,8 +207,8 @@ static int count_choices(const struct node *kernel)
 static struct compile_options compile_options(const struct group *g)
 {
     const struct oracle_options *o = g->t->o;
-    return (struct compile_options){ .target = o->target, .params = g->params, .n_params = g->n_params, .tune = o->tune,
-                                     .n_tune = o->n_tune, .inner = g->inner, .n_inner = g->n_inner };
+    return (struct compile_options){ .target = o->target, .params = g->params, .n_params = g->n_params, .tune = g->tuned ? g->tune : o->tune,
+                                     .n_tune = g->tuned ? g->n_tune : o->n_tune, .inner = g->inner, .n_inner = g->n_inner };
 }
 
 static struct ir_fn *lower(struct group *g, struct diag *d, bool passes)
@@ -232,18 +238,66 @@ static void show_messages(struct group *g, struct diag *d, const char *word)
     buf_free(&text);
 }
 
+/* A random choice for about half of the tune values; what the caller fixed stays. */
+static void pick_tune(struct group *g)
+{
+    const struct oracle_options *o = g->t->o;
+    struct compile_options options = compile_options(g);
+    struct diag d;
+    open_messages(g->t, &d);
+    tune_space space = compiler_tune_space(&g->t->arena, &d, g->kernel, &options);
+    g->n_tune = 0;
+    for (int i = 0; i < o->n_tune && i < MOST_BINDINGS; i++) g->tune[g->n_tune++] = o->tune[i];
+    for (int i = 0; i < space.n && g->n_tune < MOST_BINDINGS; i++) {
+        const struct tune_value *v = &space.at[i];
+        if (v->choices.n < 2 || oracle_random(&g->seed) % 2 || find(g->tune, g->n_tune, v->name)) continue;
+        g->tune[g->n_tune++] = (struct binding){ v->name, v->choices.at[oracle_random(&g->seed) % (uint64_t)v->choices.n] };
+    }
+}
+
+/* Whether a kernel with picked tune values compiles to the end. */
+static bool fits(struct group *g)
+{
+    struct diag d;
+    open_messages(g->t, &d);
+    struct ir_fn *fn = lower(g, &d, true);
+    struct codegen_options o = { .symbol = NULL };
+    return fn && codegen_kernel(&g->t->arena, &d, fn, &o);
+}
+
+static bool lower_both(struct group *g, struct diag *d)
+{
+    open_messages(g->t, d);
+    g->early = lower(g, d, false);
+    g->fn = g->early ? lower(g, d, true) : NULL;
+    return g->fn != NULL;
+}
+
+/* Random tune values that compile to the end; false when none is found, which is no mistake. */
+static bool compile_tuned(struct group *g, int choice)
+{
+    struct diag d;
+    choose(g, choice, 0);
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        pick_tune(g);
+        if (g->n_tune && fits(g)) return lower_both(g, &d);
+    }
+    return false;
+}
+
+/* Sizes that we chose ourselves may be too large for the chip: the first that fit, else the first. */
 static bool compile(struct group *g, int choice)
 {
-    struct diag d, first = { 0 };
-    for (int attempt = 0; attempt < 12; attempt++) {
+    struct diag d;
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         choose(g, choice, attempt);
-        open_messages(g->t, &d);
-        if ((g->early = lower(g, &d, false)) && (g->fn = lower(g, &d, true))) return true;
-        if (!attempt) first = d;
-        if (g->n_params == g->t->o->n_params + g->kernel->list.n) break; /* no dimension of ours to vary */
+        bool chosen = g->n_params > g->t->o->n_params + g->kernel->list.n;
+        if ((!chosen || !uses_device(g->t) || fits(g)) && lower_both(g, &d)) return true;
+        if (!chosen) break;
     }
     choose(g, choice, 0);
-    show_messages(g, &first, "skip");
+    if (lower_both(g, &d)) return true; /* its error comes with the code generator */
+    show_messages(g, &d, "skip");
     return false;
 }
 
@@ -255,6 +309,7 @@ static struct ir_fn *find_kernel(void *state, const char *name)
     other.kernel = dsl_kernel(g->t->file, intern(name));
     if (!other.kernel) return NULL;
     other.n_params = other.n_inner = 0;
+    other.tuned = false;
     for (int i = 0; i < g->n_params; i++) { /* what both have is the same */
         bool known = false;
         for (int k = 0; k < other.kernel->list.n; k++) known |= !strcmp(other.kernel->list.at[k]->name, g->params[i].name);
@@ -529,17 +584,18 @@ static void run_cases(struct group *g)
         g->cases++;
     }
     if (!g->failed) buf_printf(&g->devices, "interpreter");
-    if (!g->failed && g->t->o->device && strcmp(g->t->o->device, "ir")) run_devices(g, &cases, &wanted);
+    if (!g->failed && uses_device(g->t)) run_devices(g, &cases, &wanted);
 }
 
-static void run_group(struct test *t, struct node *kernel, int choice)
+static void run_group(struct test *t, struct node *kernel, int choice, bool tuned)
 {
-    struct group g = { .t = t, .kernel = kernel, .seed = t->o->seed * 1000003 + (uint64_t)choice };
-    t->result->groups++;
-    if (!compile(&g, choice)) {
-        t->result->skipped++;
+    struct group g = { .t = t, .kernel = kernel, .tuned = tuned, .seed = t->o->seed * 1000003 + (uint64_t)choice };
+    if (tuned ? !compile_tuned(&g, choice) : !compile(&g, choice)) {
+        t->result->groups += !tuned;
+        t->result->skipped += !tuned;
         return;
     }
+    t->result->groups++;
     run_cases(&g);
     t->result->cases += g.cases;
     t->result->failed += g.failed;
@@ -576,7 +632,8 @@ struct oracle_result oracle_test(const struct oracle_options *o, struct buf *out
         struct node *kernel = t.file->list.at[i];
         if (!wanted_kernel(&t, kernel)) continue;
         found++;
-        for (int choice = 0, n = count_choices(kernel); choice < n && !out_of_time(&t); choice++) run_group(&t, kernel, choice);
+        int n = count_choices(kernel);
+        for (int choice = 0; choice < n + TUNED_GROUPS && !out_of_time(&t); choice++) run_group(&t, kernel, choice, choice >= n);
     }
     if (!found && !result.failed) {
         say(&t, "%s: no kernel%s%s to test\n", o->path, o->kernel ? " called " : "", o->kernel ? o->kernel : "");
