@@ -1,0 +1,304 @@
+/* dgk_variant - a kernel compiled for one choice of types, inner dimensions, compiled-in sizes and tune values; each of them
+ * read off a call's arguments. */
+#include "runtime/dgk_inside.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codegen/codegen.h"
+
+/* ---- what a call wants --------------------------------------------------------------------------------------- */
+
+static const struct node *alternative(const struct slot_param *p, int i) { return p->node->list.at[i]; }
+
+/* The type among a parameter's alternatives that a tensor's type is or stands for. */
+static enum type pick_type(const struct slot_param *p, enum type in)
+{
+    for (int i = 0; i < p->node->list.n; i++)
+        if (alternative(p, i)->type == in) return in;
+    for (int i = 0; i < p->node->list.n; i++)
+        if (alternative(p, i)->kind == N_typename && type_stands_for(in, alternative(p, i)->type)) return alternative(p, i)->type;
+    return TY_none;
+}
+
+static enum dgk_status bad_type(const struct dgk_kernel *k, const struct slot_arg *a, enum type in, struct fault *why)
+{
+    char list[256] = "";
+    const struct slot_param *p = a->param >= 0 ? &k->params[a->param] : NULL;
+    for (int i = 0; p && i < p->node->list.n; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s%s", i ? ", " : "", type_name(alternative(p, i)->type));
+    return fault_set(why, DGK_BAD_ARGUMENT, "argument '%s' is %s; %s takes %s", a->name, type_name(in), k->node->name, p ? list : type_name(a->type));
+}
+
+static enum dgk_status want_type(const struct dgk_kernel *k, int i, const dgk_value *v, struct wanted *w, struct fault *why)
+{
+    const struct slot_arg *a = &k->args[i];
+    w->type[i] = a->type;
+    if (a->param < 0) {
+        if (v && v->tensor && !type_stands_for((enum type)v->tensor->type, a->type)) return bad_type(k, a, (enum type)v->tensor->type, why);
+        return DGK_OK;
+    }
+    enum type *shared = &w->param_type[a->param];
+    const struct slot_param *p = &k->params[a->param];
+    if (p->fixed) *shared = type_find(p->fixed);
+    if (!v || !v->tensor) {
+        w->type[i] = *shared ? *shared : alternative(p, 0)->type;
+        return DGK_OK;
+    }
+    enum type in = (enum type)v->tensor->type, t = *shared && type_stands_for(in, *shared) ? *shared : pick_type(p, in);
+    if (t == TY_none) return bad_type(k, a, in, why);
+    if (*shared && *shared != t)
+        return fault_set(why, DGK_BAD_ARGUMENT, "argument '%s' is %s; %s is %s by another argument or option", a->name, type_name(in), p->name, type_name(*shared));
+    *shared = w->type[i] = t;
+    return DGK_OK;
+}
+
+/* The dimension that has stride 1; of several, the one the kernel prefers. */
+static int inner_of(const struct slot_arg *a, const dgk_tensor *t)
+{
+    if (a->fixed_inner >= 0) return a->fixed_inner;
+    for (int c = 0; t && t->rank == a->rank && c < a->n_inner; c++)
+        if (t->stride[a->inner[c]] == 1) return a->inner[c];
+    return a->rank ? a->inner[0] : 0;
+}
+
+static enum dgk_status want_numbers(const struct dgk_kernel *k, const dgk_value *values, int n, struct wanted *w, struct fault *why)
+{
+    for (int i = 0; i < k->n_params; i++) {
+        int slot = k->n_args + i;
+        w->param[i] = INT64_MIN;
+        if (slot >= n || !values[slot].given) continue;
+        if (k->params[i].is_type) return fault_set(why, DGK_BAD_ARGUMENT, "%s is a type: it follows from the arguments, or from an option", k->params[i].name);
+        w->param[i] = values[slot].integer;
+    }
+    for (int i = 0; i < k->n_dims; i++) {
+        int slot = k->n_args + k->n_params + i;
+        w->size[i] = slot < n && values[slot].given ? values[slot].integer : k->dims[i].fixed ? strtoll(k->dims[i].fixed, NULL, 0) : -1;
+    }
+    return DGK_OK;
+}
+
+enum dgk_status variant_want(struct dgk_kernel *k, const dgk_value *values, int n, struct wanted *w, struct fault *why)
+{
+    memset(w, 0, sizeof *w);
+    enum dgk_status s = want_numbers(k, values, n, w, why);
+    for (int i = 0; i < k->n_args && !s; i++) {
+        const struct slot_arg *a = &k->args[i];
+        const dgk_value *v = i < n ? &values[i] : NULL;
+        struct tensor t;
+        if ((s = want_type(k, i, v, w, why)) || !v || !v->tensor) continue;
+        w->inner[i] = inner_of(a, v->tensor);
+        if (!tensor_as(&t, v->tensor, w->type[i])) return bad_type(k, a, (enum type)v->tensor->type, why);
+        for (int d = 0; d < a->rank && d < t.rank; d++)
+            if (a->dim[d] >= 0 && w->size[a->dim[d]] < 0) w->size[a->dim[d]] = t.shape[d];
+    }
+    for (int i = 0; i < k->n_args && !s; i++) /* arguments not given: what others decided since */
+        if (k->args[i].param >= 0 && w->param_type[k->args[i].param]) w->type[i] = w->param_type[k->args[i].param];
+    return s;
+}
+
+/* ---- bindings ------------------------------------------------------------------------------------------------- */
+
+struct choices {
+    struct arena arena;
+    VEC(struct binding) params, tune, inner;
+    struct compile_options options;
+};
+
+static void put(struct choices *c, const char *name, const char *value, int which)
+{
+    struct binding b = { name, value };
+    if (which == 0) vec_push(&c->arena, &c->params, b);
+    else if (which == 1) vec_push(&c->arena, &c->tune, b);
+    else vec_push(&c->arena, &c->inner, b);
+}
+
+static void put_params(struct choices *c, const struct dgk_kernel *k, const struct wanted *w)
+{
+    for (int i = 0; i < k->n_params; i++) {
+        const struct slot_param *p = &k->params[i];
+        if (w->param_type[i]) put(c, p->name, type_name(w->param_type[i]), 0);
+        else if (p->fixed) put(c, p->name, p->fixed, 0);
+        else if (w->param[i] != INT64_MIN) put(c, p->name, arena_printf(&c->arena, "%" PRId64, w->param[i]), 0);
+    }
+    for (int i = 0; i < k->n_dims; i++)
+        if (k->dims[i].compiled_in && w->size[i] >= 0) put(c, k->dims[i].name, arena_printf(&c->arena, "%" PRId64, w->size[i]), 0);
+}
+
+static void settle(struct choices *c, const struct dgk_kernel *k)
+{
+    c->options = (struct compile_options){ k->context->target->name, c->params.at, c->params.n, c->tune.at, c->tune.n, c->inner.at, c->inner.n };
+}
+
+static void put_tune(struct choices *c, const struct dgk_kernel *k, const struct wanted *w)
+{
+    const char *names[SLOTS_MAX];
+    struct binding chosen[SLOTS_MAX];
+    for (int i = 0; i < k->n_dims; i++) names[i] = k->dims[i].name;
+    for (int i = 0; i < k->tune.n; i++) put(c, k->tune.at[i].name, k->tune.at[i].value, 1);
+    settle(c, k);
+    struct choose_ask ask = { &c->arena, k->file, k->node, &c->options, names, w->size, k->n_dims, &k->context->device->props,
+                              k->context->sms ? k->context->sms : k->context->device->props.sms };
+    int n = choose_tune(&ask, chosen, COUNT(chosen));
+    for (int i = 0; i < n; i++) {
+        bool fixed = false;
+        for (int j = 0; j < k->tune.n; j++) fixed |= !strcmp(k->tune.at[j].name, chosen[i].name);
+        if (!fixed) put(c, chosen[i].name, chosen[i].value, 1);
+    }
+}
+
+static void choose(struct choices *c, const struct dgk_kernel *k, const struct wanted *w)
+{
+    put_params(c, k, w);
+    for (int i = 0; i < k->n_args; i++)
+        if (k->args[i].rank && (k->args[i].n_inner > 1 || k->args[i].fixed_inner >= 0)) put(c, k->args[i].name, arena_printf(&c->arena, "%d", w->inner[i]), 2);
+    put_tune(c, k, w);
+    settle(c, k);
+}
+
+static void print_bindings(struct buf *b, const struct binding *at, int n)
+{
+    for (int i = 0; i < n; i++) buf_printf(b, "%s=%s;", at[i].name, at[i].value);
+    buf_printf(b, "|");
+}
+
+static char *key_of(const struct choices *c)
+{
+    struct buf b = { 0 };
+    print_bindings(&b, c->params.at, c->params.n);
+    print_bindings(&b, c->tune.at, c->tune.n);
+    print_bindings(&b, c->inner.at, c->inner.n);
+    return b.at;
+}
+
+/* ---- compiling ------------------------------------------------------------------------------------------------ */
+
+static enum dgk_status said(const struct diag *d, struct fault *why)
+{
+    struct buf out = { 0 };
+    diag_print(d, &out, DIAG_PLAIN);
+    fault_set(why, DGK_UNSUPPORTED, "%s", out.at ? out.at : "the kernel does not compile");
+    size_t n = strlen(why->text);
+    if (n && why->text[n - 1] == '\n') why->text[n - 1] = 0;
+    buf_free(&out);
+    return DGK_UNSUPPORTED;
+}
+
+/* Names of dimensions in [at, end) become compiled-in; how many were not before. */
+static int compile_in(struct dgk_kernel *k, const struct wanted *w, const char *at, const char *end)
+{
+    int more = 0;
+    while (at < end) {
+        size_t n = 0;
+        while (at + n < end && (isalnum((unsigned char)at[n]) || at[n] == '_')) n++;
+        for (int i = 0; n && i < k->n_dims; i++)
+            if (strlen(k->dims[i].name) == n && !strncmp(k->dims[i].name, at, n) && !k->dims[i].compiled_in && w->size[i] >= 0)
+                k->dims[i].compiled_in = true, more++;
+        at += n ? n : 1;
+    }
+    return more;
+}
+
+/* Lowering says of some sizes that it needs their number: those are part of the variant from now on. True: worth another try. */
+static bool needs_numbers(struct dgk_kernel *k, const struct wanted *w, const struct diag *d)
+{
+    int more = 0;
+    for (int i = 0; i < d->msgs.n; i++) {
+        const struct diag_msg *m = &d->msgs.at[i];
+        if (m->level != DIAG_ERROR || (!strstr(m->text, "needs a number") && !strstr(m->text, "known at compile time"))) continue;
+        more += compile_in(k, w, m->text, m->text + strlen(m->text));
+        const struct source_file *f = diag_where(d, m->span.lo, NULL, NULL);
+        if (f && m->span.hi <= f->base + f->size) more += compile_in(k, w, f->text + (m->span.lo - f->base), f->text + (m->span.hi - f->base));
+    }
+    return more > 0;
+}
+
+static void free_variant(struct variant *v)
+{
+    arena_free(&v->arena);
+    free(v->key);
+    free(v);
+}
+
+void variant_free(struct dgk_kernel *k, struct variant *v)
+{
+    if (v->module) k->context->device->ops->unload(k->context->device, v->module);
+    free_variant(v);
+}
+
+static struct variant *compile_once(struct dgk_kernel *k, const struct choices *c, struct diag *d, struct buf *explain)
+{
+    struct variant *v = calloc(1, sizeof *v);
+    if (!v) return NULL;
+    *d = k->diag; /* its files; messages of its own */
+    d->arena = &v->arena;
+    memset(&d->msgs, 0, sizeof d->msgs);
+    d->errors = d->warnings = 0;
+    v->fn = compiler_lower(&v->arena, d, k->file, k->node, &c->options);
+    if (v->fn && !d->errors) compiler_passes(&v->arena, d, v->fn, k->context->target);
+    struct codegen_options o = { .symbol = k->symbol, .explain = explain };
+    if (v->fn && !d->errors) v->image = codegen_kernel(&v->arena, d, v->fn, &o);
+    return v;
+}
+
+static struct variant *look_up(const struct dgk_kernel *k, const char *key)
+{
+    for (struct variant *v = k->variants; v; v = v->next)
+        if (!strcmp(v->key, key)) return v;
+    return NULL;
+}
+
+/* One look at the variants, and one compilation: DGK_OK with *out NULL asks for another, with more compiled in. */
+static enum dgk_status attempt(struct dgk_kernel *k, const struct wanted *w, bool may_compile, struct variant **out, struct buf *explain,
+                               struct fault *why)
+{
+    struct choices c = { 0 };
+    struct diag d;
+    choose(&c, k, w);
+    char *key = key_of(&c);
+    enum dgk_status s = DGK_OK;
+    *out = explain ? NULL : look_up(k, key);
+    if (*out) {
+        free(key);
+    } else if (!may_compile) {
+        free(key);
+        s = fault_set(why, DGK_CAPTURING, "%s was not called with these types and layouts before, and nothing is compiled while a graph is captured; "
+                      "call it once (or dgk_prepare it) before the capture", k->node->name);
+    } else {
+        struct variant *v = compile_once(k, &c, &d, explain);
+        if (!v) s = fault_set(why, DGK_NO_MEMORY, "no memory for a variant");
+        if (v && v->image && !d.errors) {
+            v->key = key;
+            *out = v;
+            if (!explain) { /* an explained one is the asker's */
+                v->next = k->variants;
+                k->variants = v;
+                k->counts.compiled++;
+            }
+        } else {
+            if (v && !needs_numbers(k, w, &d)) s = said(&d, why);
+            free(key);
+            if (v) free_variant(v);
+        }
+    }
+    arena_free(&c.arena);
+    return s;
+}
+
+enum dgk_status variant_find(struct dgk_kernel *k, const struct wanted *w, bool may_compile, struct variant **out, struct buf *explain,
+                             struct fault *why)
+{
+    enum dgk_status s = DGK_OK;
+    *out = NULL;
+    while (!*out && !s) s = attempt(k, w, may_compile, out, explain, why);
+    return s;
+}
+
+enum dgk_status variant_load(struct dgk_kernel *k, struct variant *v, struct fault *why)
+{
+    static const struct assemble_options options = { .accept_bad_code = true, .driver = module_driver_assembles };
+    return v->module ? DGK_OK : module_load(k->context->device, v->image, &options, &v->module, NULL, why);
+}
