@@ -247,23 +247,79 @@ struct gemm {
     { "promote", "sm_120a", "e4m3", 64, 64, 128, 1, 1, 100, 80, 384, "", "" },
 };
 
+/* What cannot use the target's tensor cores is refused under the statement. */
+static const struct refusal {
+    struct gemm gemm;
+    const char *says;
+} refusals[] = {
+    { { "gemm", "sm_90a", "e4m3", 64, 64, 64, 0, 1, 0, 0, 0, "", "" }, "wgmma reads e4m3 contiguous along what is summed over only" },
+    { { "gemm", "sm_90a", "tf32", 64, 64, 32, 1, 0, 0, 0, 0, "", "" }, "wgmma reads tf32 contiguous along what is summed over only" },
+    { { "gemm", "sm_80", "i8", 64, 64, 64, 0, 1, 0, 0, 0, "", "" }, "mma.sync reads 8-bit operands contiguous along what is summed over" },
+    { { "gemm", "sm_100a", "tf32", 128, 64, 32, 0, 1, 0, 0, 0, "", "" }, "tcgen05 reads it contiguous along what is summed over" },
+    { { "gemm", "sm_90a", "bf16", 64, 64, 8, 1, 1, 0, 0, 0, "", "" }, "the tile of 'k' is 8; mma of bf16 sums over multiples of 16" },
+    { { "gemm", "sm_90a", "bf16", 64, 64, 64, 1, 1, 0, 0, 0, "warps 6 by 1", "" }, "wgmma works in warpgroups of 4" },
+    { { "gemm", "sm_100a", "bf16", 128, 64, 64, 1, 1, 0, 0, 0, "warps 2 by 1", "" }, "tensor memory is read by groups of 4" },
+    { { "gemm", "sm_90a", "bf16", 64, 24, 64, 1, 0, 0, 0, 0, "", "" }, "rows of 'b' are 48 bytes; tensor cores read rows of a multiple of 32 bytes" },
+    { { "gemm", "sm_90a", "bf16", 192, 64, 64, 1, 1, 0, 0, 0, "warps 8 by 1", "" }, "2 warpgroups cannot share it" },
+    { { "gemm", "sm_100a", "bf16", 256, 512, 16, 1, 1, 0, 0, 0, "", "" }, "columns 0 to 1023 of tensor memory, which has 512" },
+    { { "gemm", "sm_80", "f32", 64, 64, 32, 1, 1, 0, 0, 0, "", "" }, "mma takes bf16, f16, tf32, e4m3, e5m2, i8 or u8; this operand is f32" },
+};
+
 static const char *number(char *to, int v)
 {
     sprintf(to, "%d", v);
     return to;
 }
 
+enum { GEMM_WORDS = 12 };
+
+/* The words of the gemm templates; text is where numbers go. */
+static void gemm_words(const struct gemm *c, struct word *w, char (*text)[16])
+{
+    bool ints = c->type[0] == 'i' || c->type[0] == 'u';
+    const struct word all[GEMM_WORDS] = {
+        { "TARGET", c->target }, { "TYPE", c->type }, { "ACC", ints ? "i32" : "f32" }, { "ZERO", ints ? "0" : "0.0" }, { "BM", number(text[0], c->bm) },
+        { "BN", number(text[1], c->bn) }, { "BK", number(text[2], c->bk) }, { "AINNER", number(text[3], c->a_inner) },
+        { "BINNER", number(text[4], c->b_inner) }, { "WARPS", c->warps }, { "FLIP", c->flip }, { "FACTOR", ints ? "3" : "0.5" },
+    };
+    memcpy(w, all, sizeof all);
+}
+
 static void gemm_case(const struct gemm *c, const char *pattern)
 {
-    char name[128], bm[16], bn[16], bk[16], ai[4], bi[4];
-    bool ints = c->type[0] == 'i' || c->type[0] == 'u';
+    char name[128], text[5][16];
+    struct word w[GEMM_WORDS];
     snprintf(name, sizeof name, "%s %s %s %dx%dx%d %c%c%s%s%s", c->file, c->target, c->type, c->bm, c->bn, c->bk, c->a_inner ? 'k' : 'm', c->b_inner ? 'k' : 'n',
              *c->warps ? " " : "", c->warps, c->flip);
     if (pattern && !strstr(name, pattern)) return;
-    const struct word w[] = { { "TARGET", c->target }, { "TYPE", c->type }, { "ACC", ints ? "i32" : "f32" }, { "ZERO", ints ? "0" : "0.0" }, { "BM", number(bm, c->bm) },
-                              { "BN", number(bn, c->bn) }, { "BK", number(bk, c->bk) }, { "AINNER", number(ai, c->a_inner) },
-                              { "BINNER", number(bi, c->b_inner) }, { "WARPS", c->warps }, { "FLIP", c->flip }, { "FACTOR", ints ? "3" : "0.5" } };
-    check(c->file, name, w, COUNT(w), (int64_t[]){ c->m, c->n, c->k, c->k - 40 + 5 });
+    gemm_words(c, w, text);
+    check(c->file, name, w, GEMM_WORDS, (int64_t[]){ c->m, c->n, c->k, c->k - 40 + 5 });
+}
+
+static void refusal_case(const struct refusal *r, const char *pattern)
+{
+    char text[5][16];
+    struct word w[GEMM_WORDS];
+    struct arena a = { 0 };
+    struct diag d;
+    char *source;
+    size_t size;
+    struct buf out = { 0 };
+    if (pattern && !strstr(r->says, pattern)) return;
+    gemm_words(&r->gemm, w, text);
+    diag_init(&d, &a);
+    if (!read_file("tests/codegen/mma/gemm.ir", &source, &size)) abort();
+    char *ir = expand(source, w, GEMM_WORDS);
+    struct ir_fn *fn = ir_parse(&a, &d, "gemm.ir", ir, strlen(ir));
+    bool refused = fn && !codegen_kernel(&a, &d, fn, &(struct codegen_options){ 0 });
+    diag_print(&d, &out, DIAG_PLAIN);
+    bool ok = refused && out.at && strstr(out.at, r->says) && strstr(out.at, "gemm.ir:");
+    if (!ok) printf("wanted: %s\ngot: %s\n", r->says, out.at ? out.at : "no error");
+    ok ? passed++ : failed++;
+    buf_free(&out);
+    free(source);
+    free(ir);
+    arena_free(&a);
 }
 
 static const struct chain {
@@ -279,6 +335,25 @@ static const struct chain {
     { "chain_t", "sm_90a", "f16", 64, 128, 100, 136, "" },  { "chain_t", "sm_100a", "bf16", 16, 128, 40, 136, "" },
     { "chain_t", "sm_120a", "bf16", 32, 64, 40, 136, "" },
 };
+
+/* Rows of two axes of which one walks part of the slot; two contracted axes. */
+static const struct parts {
+    const char *target, *type, *acc, *depth;
+    int bt;
+} parts[] = {
+    { "sm_80", "bf16", "f32", "32", 64 },   { "sm_80", "i8", "i32", "64", 32 },      { "sm_90a", "bf16", "f32", "64", 64 },
+    { "sm_90a", "e4m3", "f32", "128", 128 }, { "sm_100a", "bf16", "f32", "64", 128 }, { "sm_100a", "e4m3", "f32", "64", 64 },
+    { "sm_120a", "e4m3", "f32", "64", 64 },
+};
+
+static void parts_case(const struct parts *c, const char *pattern)
+{
+    char name[128], bt[16];
+    snprintf(name, sizeof name, "parts %s %s %d", c->target, c->type, c->bt);
+    if (pattern && !strstr(name, pattern)) return;
+    const struct word w[] = { { "TARGET", c->target }, { "TYPE", c->type }, { "ACC", c->acc }, { "KD", c->depth }, { "BT", number(bt, c->bt) }, { "WARPS", "" } };
+    check("parts", name, w, COUNT(w), (int64_t[]){ 72, 19 });
+}
 
 static void chain_case(const struct chain *c, const char *pattern)
 {
@@ -297,7 +372,9 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "-d") && i + 1 < argc) device = argv[++i];
         else pattern = argv[i];
     for (int i = 0; i < COUNT(gemms); i++) gemm_case(&gemms[i], pattern);
+    for (int i = 0; i < COUNT(refusals) && !device; i++) refusal_case(&refusals[i], pattern);
     for (int i = 0; i < COUNT(chains); i++) chain_case(&chains[i], pattern);
+    for (int i = 0; i < COUNT(parts); i++) parts_case(&parts[i], pattern);
     printf("%d passed, %d failed\n", passed, failed);
     return failed > 0;
 }
