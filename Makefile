@@ -13,7 +13,7 @@ PREFIX  ?= /usr/local
 B       := build
 VERSION := 0.1.0
 
-override CFLAGS += -std=gnu11 -Wall -Wextra -pedantic -Wno-override-init -fPIC -fvisibility=default -I. -I$(B) $(EXTRA)
+override CFLAGS += -std=gnu11 -Wall -Wextra -pedantic -Wno-override-init -Wno-unknown-pragmas -fPIC -fvisibility=default -I. -I$(B) $(EXTRA)
 override LDLIBS += -ldl -lm -lpthread
 
 CLI_SRC := $(wildcard runtime/cli*.c)
@@ -46,9 +46,11 @@ $(B)/dsl/lex.c $(B)/dsl/lex.h &: dsl/lex.l
 	flex -o $(B)/dsl/lex.c --header-file=$(B)/dsl/lex.h dsl/lex.l
 $(LIB_OBJ) $(CLI_OBJ): | $(GENERATED)
 
+# One object in the archive: what is found through tables alone must not be left out.
 $(B)/libdgk.a: $(LIB_OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(LD) -r -o $(B)/libdgk.o $^
+	$(AR) rcs $@ $(B)/libdgk.o
 $(B)/libdgk.so: $(LIB_OBJ)
 	$(CC) $(CFLAGS) -shared -Wl,-soname,libdgk.so.0 -o $@ $^ $(LDLIBS)
 	@ln -sf libdgk.so $(B)/libdgk.so.0

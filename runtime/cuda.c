@@ -322,8 +322,8 @@ static enum dgk_status cuda_sync(struct device *d, struct fault *why)
 {
     enum dgk_status s = use(of(d), why);
     if (s) return s;
-    TRY(&of(d)->cu, DGK_LAUNCH, cuCtxSynchronize);
-    return DGK_OK;
+    CUresult r = of(d)->cu.cuCtxSynchronize();
+    return r ? failed(&of(d)->cu, r, DGK_LAUNCH, "cuCtxSynchronize", why) : DGK_OK;
 }
 
 static enum dgk_status cuda_clock_start(struct device *d, struct fault *why)
