@@ -95,11 +95,21 @@ static void put_shared(struct buf *b, const struct emu_entry *e, uint32_t at)
     buf_printf(b, "shared 0x%x", at);
 }
 
-static void put_warps(struct buf *b, uint64_t warps)
+/* "; what: warps 0-3 7" */
+static void put_warps(struct buf *b, const char *what, uint64_t warps)
 {
-    for (int i = 0; i < 64; i++)
-        if (warps >> i & 1)
-            buf_printf(b, " %d", i);
+    if (!warps)
+        return;
+    buf_printf(b, "; %s: warp%s", what, warps & (warps - 1) ? "s" : "");
+    for (int i = 0; i < 64; i++) {
+        int last = i;
+        if (!(warps >> i & 1))
+            continue;
+        while (last < 63 && (warps >> (last + 1) & 1))
+            last++;
+        buf_printf(b, last > i ? " %d-%d" : " %d", i, last);
+        i = last;
+    }
 }
 
 static void put_mbar(struct buf *b, const struct emu_grid *g, const struct emu_wait *w)
@@ -108,7 +118,7 @@ static void put_mbar(struct buf *b, const struct emu_grid *g, const struct emu_w
     for (int i = 0; i < w->cta->n_mbar; i++)
         if (w->cta->mbar[i].offset == w->at && w->cta->mbar[i].live)
             m = &w->cta->mbar[i];
-    buf_printf(b, "waits for mbarrier ");
+    buf_printf(b, "at mbarrier ");
     put_shared(b, g->entry, w->at);
     if (w->cta->cluster->size > 1)
         buf_printf(b, " of rank %u", w->cta->rank);
@@ -118,14 +128,8 @@ static void put_mbar(struct buf *b, const struct emu_grid *g, const struct emu_w
                (unsigned long long)m->phase, m->pending, m->expected);
     if (m->tx)
         buf_printf(b, ", %lld bytes missing (%llu came)", (long long)m->tx, (unsigned long long)m->tx_done);
-    if (m->arrived_warps) {
-        buf_printf(b, "; arrived: warps");
-        put_warps(b, m->arrived_warps);
-    }
-    if (m->arrived_before & ~m->arrived_warps) {
-        buf_printf(b, "; arrived in earlier phases only: warps");
-        put_warps(b, m->arrived_before & ~m->arrived_warps);
-    }
+    put_warps(b, "arrived", m->arrived_warps);
+    put_warps(b, "arrived in earlier phases only", m->arrived_before & ~m->arrived_warps);
     if (m->tx && m->last_tx) {
         buf_printf(b, "\n        the last bytes came from ");
         put_instruction(b, g->module, m->last_tx);
@@ -140,15 +144,15 @@ static void put_wait(struct buf *b, const struct emu_grid *g, const struct emu_w
         return;
     case EMU_WAIT_BAR: {
         const struct emu_named_barrier *n = &w->cta->bar[f->wait.at];
-        buf_printf(b, "waits at barrier %u: %u of %u threads have come", f->wait.at, n->arrived,
+        buf_printf(b, "at barrier %u: %u of %u threads have come", f->wait.at, n->arrived,
                    n->expected ? n->expected : w->cta->live_threads);
         return;
     }
     case EMU_WAIT_CLUSTER:
-        buf_printf(b, "waits at the cluster barrier: %u threads are missing", w->cta->cluster->barrier_missing);
+        buf_printf(b, "at the cluster barrier: %u threads are missing", w->cta->cluster->barrier_missing);
         return;
     case EMU_WAIT_LANES:
-        buf_printf(b, "waits for the other lanes of its warp at %s", f->wait.text);
+        buf_printf(b, "for the other lanes of the warp, at %s", f->wait.text);
         return;
     case EMU_WAIT_TEXT:
         buf_printf(b, "%s", f->wait.text);
@@ -159,30 +163,45 @@ static void put_wait(struct buf *b, const struct emu_grid *g, const struct emu_w
     }
 }
 
+static bool same_wait(const struct emu_warp *a, const struct emu_warp *b)
+{
+    const struct emu_frag *f = &a->frag[0], *g = &b->frag[0];
+    return a->nfrag == 1 && b->nfrag == 1 && f->pc == g->pc && f->mask == a->lanes && g->mask == b->lanes &&
+           f->wait.kind == g->wait.kind && f->wait.cta == g->wait.cta && f->wait.at == g->wait.at && f->wait.parity == g->wait.parity;
+}
+
+/* Warps first .. last of a block that wait alike. */
+static void put_stuck(struct buf *b, const struct emu_grid *g, const struct emu_cta *c, int first, int last)
+{
+    const struct emu_warp *w = &c->warp[first];
+    for (int f = 0; f < w->nfrag; f++) {
+        buf_printf(b, "\n  cta (%u,%u,%u) ", c->ctaid[0], c->ctaid[1], c->ctaid[2]);
+        buf_printf(b, last > first ? "warps %d-%d" : "warp %d", first, last);
+        if (w->frag[f].mask != w->lanes)
+            buf_printf(b, " lanes %08x", w->frag[f].mask);
+        buf_printf(b, w->frag[f].wait.kind == EMU_WAIT_TEXT || !w->frag[f].wait.kind ? " " : last > first ? " wait " : " waits ");
+        put_wait(b, g, w, &w->frag[f]);
+        buf_printf(b, "\n      ");
+        put_instruction(b, g->module, &g->entry->code[w->frag[f].pc]);
+    }
+}
+
 void emu_report_stuck(struct emu_cluster *k, const char *what)
 {
     struct emu_grid *g = k->grid;
+    static const char *const timing[] = {"early", "late", "seeded"};
     pthread_mutex_lock(&lock);
     if (first_error(g)) {
         struct buf *b = &g->emu->error;
-        static const char *const timing[] = {"early", "late", "seeded"};
         buf_printf(b, "%s in %s after %llu warp steps (%s timing, seed %llu), %d asynchronous operations outstanding", what,
                    g->entry->name, (unsigned long long)k->stats.warp_steps, timing[g->emu->config.timing],
                    (unsigned long long)g->emu->config.seed, k->n_async);
-        int shown = 0;
         for (uint32_t c = 0; c < k->size; c++)
-            for (int i = 0; i < k->cta[c].nwarps; i++)
-                for (int f = 0; f < k->cta[c].warp[i].nfrag && shown < 64; f++, shown++) {
-                    struct emu_warp *w = &k->cta[c].warp[i];
-                    buf_printf(b, "\n  ");
-                    put_place(b, w, -1);
-                    if (w->frag[f].mask != w->lanes)
-                        buf_printf(b, " lanes %08x", w->frag[f].mask);
-                    buf_printf(b, " ");
-                    put_wait(b, g, w, &w->frag[f]);
-                    buf_printf(b, "\n      ");
-                    put_instruction(b, g->module, &g->entry->code[w->frag[f].pc]);
-                }
+            for (int i = 0, last; i < k->cta[c].nwarps; i = last + 1) {
+                for (last = i; last + 1 < k->cta[c].nwarps && same_wait(&k->cta[c].warp[i], &k->cta[c].warp[last + 1]);)
+                    last++;
+                put_stuck(b, g, &k->cta[c], i, last);
+            }
     }
     pthread_mutex_unlock(&lock);
     k->failed = true;
