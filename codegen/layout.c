@@ -217,27 +217,24 @@ struct side {
     int n, first;
 };
 
-/* Adds a digit of a flattened side, split where it passes from one axis to the next. The outermost axis may run past its
- * tile (the excess is masked); the others must divide. */
+/* Adds a digit of a flattened side, split where it passes from one axis to the next. The outermost axis of more than one
+ * coordinate may run past its tile (the excess is masked); the others must divide. */
 static bool add_flat(struct layout *l, enum lay_place place, const struct side *s, int extent, int stride)
 {
-    int step = 1;
-    if (!s->n) {
-        add(l, place, -1, extent, 0);
-        return true;
-    }
-    for (int i = s->n - 1; i >= 0 && extent > 1; step *= s->axes[i]->tile, i--) {
+    int step = 1, outer = 0;
+    while (outer + 1 < s->n && s->axes[outer]->tile == 1) outer++;
+    for (int i = s->n - 1; i >= outer && extent > 1; step *= s->axes[i]->tile, i--) {
         int size = step * s->axes[i]->tile;
-        if (i > 0 && stride >= size) continue;
+        if (i > outer && stride >= size) continue;
         if (stride % step) return false;
-        if (i > 0 && size % stride) return false;
-        int n = i > 0 && size / stride < extent ? size / stride : extent;
+        if (i > outer && size % stride) return false;
+        int n = i > outer && size / stride < extent ? size / stride : extent;
         if (extent % n) return false;
         add(l, place, s->first + i, n, stride / step);
         extent /= n;
         stride *= n;
     }
-    return extent == 1;
+    return extent == 1 || s->n == 0;
 }
 
 static int side_size(struct ir_axis *const *axes, int n)

@@ -29,19 +29,26 @@ static int split_cost(const struct mma_acc *acc, int wm, int wn)
     return rows + cols + waste / 16;
 }
 
-/* The split asked for where the tile is tall and wide enough; else the cheapest of as many warps. */
-static void choose_split(struct mma_acc *acc, int warps, int asked_m, int asked_n)
+static struct layout *split_layout(struct gen *g, struct mma_acc *acc, int wm, int wn)
+{
+    split_acc(acc, wm, wn);
+    return layout_mma(g->arena, acc->m, acc->nm, acc->n, acc->nn, wm, wn, acc->m_atoms, acc->n_atoms);
+}
+
+/* The split asked for where the tile is tall and wide enough; else the cheapest of as many warps along which the axes
+ * divide. False: there is none. */
+static bool choose_split(struct gen *g, struct mma_acc *acc, int warps, int asked_m, int asked_n)
 {
     int best = 0;
-    if (asked_m && asked_m * (asked_n ? asked_n : 1) == warps && acc->rows >= 16 * asked_m && acc->cols >= 8 * (asked_n ? asked_n : 1)) {
-        split_acc(acc, asked_m, asked_n ? asked_n : 1);
-        return;
-    }
-    for (int wm = 1; wm <= warps; wm++) {
-        if (warps % wm) continue;
+    if (!asked_n) asked_n = 1;
+    bool fits = asked_m * asked_n == warps && acc->rows >= 16 * asked_m && acc->cols >= 8 * asked_n;
+    if (fits && split_layout(g, acc, asked_m, asked_n)) best = asked_m;
+    for (int wm = 1; wm <= warps && !(fits && best == asked_m); wm++) {
+        if (warps % wm || !split_layout(g, acc, wm, warps / wm)) continue;
         if (!best || split_cost(acc, wm, warps / wm) < split_cost(acc, best, warps / best)) best = wm;
     }
-    split_acc(acc, best, warps / best);
+    if (best) acc->layout = split_layout(g, acc, best, warps / best);
+    return best;
 }
 
 static int role_elements(struct gen *g, const struct gen_role *r)
@@ -55,9 +62,7 @@ static int role_elements(struct gen *g, const struct gen_role *r)
 
 static void place_acc(struct gen *g, struct gen_role *r, struct mma_acc *acc)
 {
-    choose_split(acc, r->warps, r->ir->warps_m, r->ir->warps_n);
-    acc->layout = layout_mma(g->arena, acc->m, acc->nm, acc->n, acc->nn, acc->wm, acc->wn, acc->m_atoms, acc->n_atoms);
-    if (!acc->layout)
+    if (!choose_split(g, acc, r->warps, r->ir->warps_m, r->ir->warps_n))
         gen_error(g, acc->var->span, "the axes of '%s' do not divide into atoms of 16 x 8 elements: all but the first on each side should be powers of two", acc->var->name);
 }
 
