@@ -63,7 +63,7 @@ static int role_elements(struct gen *g, const struct gen_role *r)
 static void place_acc(struct gen *g, struct gen_role *r, struct mma_acc *acc)
 {
     if (!choose_split(g, acc, r->warps, r->ir->warps_m, r->ir->warps_n))
-        gen_error(g, acc->var->span, "the axes of '%s' do not divide into atoms of 16 x 8 elements: all but the first on each side should be powers of two", acc->var->name);
+        gen_error(g, acc->var->span, "the axes of '%s' do not divide into atoms of 16 x 8 elements: all but the first on each side should have tiles of powers of two (say `by 16`)", acc->var->name);
 }
 
 static bool from_registers(const struct mma_operand *o) { return !o->field && o->buffer < 0; }

@@ -32,7 +32,7 @@ static void place_acc(struct gen *g, struct gen_role *r, struct mma_acc *acc)
     acc->column = t->used;
     t->used += blocks(acc) * padded(acc);
     if (!acc->layout)
-        gen_error(g, acc->var->span, "the axes of '%s' do not divide into lanes of tensor memory: all but the first on each side should be powers of two", acc->var->name);
+        gen_error(g, acc->var->span, "the axes of '%s' do not divide into lanes of tensor memory: all but the first on each side should have tiles of powers of two (say `by 16`)", acc->var->name);
     if (t->used > ALL_COLUMNS)
         gen_error(g, acc->var->span, "'%s' takes columns %d to %d of tensor memory, which has %d: smaller tiles, or fewer accumulators", acc->var->name, acc->column,
                   t->used - 1, ALL_COLUMNS);

@@ -43,7 +43,7 @@ static void place_acc(struct gen *g, struct gen_role *r, struct mma_acc *acc)
     struct layout *lay = layout_wgmma(g->arena, acc->m, acc->nm, acc->n, acc->nn, acc->wm, acc->m_atoms);
     acc->layout = lay;
     if (!lay)
-        gen_error(g, acc->var->span, "the axes of '%s' do not divide into blocks of 64 x 8 elements: all but the first on each side should be powers of two", acc->var->name);
+        gen_error(g, acc->var->span, "the axes of '%s' do not divide into blocks of 64 x 8 elements: all but the first on each side should have tiles of powers of two (say `by 16`)", acc->var->name);
     else if (atoms % acc->wn || (acc->wn > 1 && acc->m_atoms > 1) || !split_columns(lay, acc->wn))
         gen_error(g, acc->var->span, "'%s' is %d x %d: %d warpgroups cannot share it in blocks of 64 rows or equal parts of its columns", acc->var->name, acc->rows, acc->cols, groups);
 }
