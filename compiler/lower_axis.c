@@ -74,6 +74,15 @@ static void tile_whole(struct lower *L, struct laxis *x)
     } else x->ir->tile = (int)(hi - lo);
 }
 
+/* An axis whose tile is the whole tile of the one it walks is that one, by another name. */
+static void share_tile(struct lower *L, struct laxis *x)
+{
+    axis_tile(L, x->parent);
+    if (x->parent->ir->tile != x->ir->tile || x->parent->cluster > 1) return;
+    x->ir = x->parent->ir;
+    x->scalar = x->parent->scalar;
+}
+
 void axis_tile(struct lower *L, struct laxis *x)
 {
     if (x->ir->tile || x->granule || !x->node) return;
@@ -88,6 +97,7 @@ void axis_tile(struct lower *L, struct laxis *x)
         }
     } else tile_whole(L, x);
     x->scalar = x->ir->tile == 1 && x->cluster <= 1;
+    if (x->parent) share_tile(L, x);
 }
 
 static void has_read(void *ctx, struct ir_expr *e)
@@ -347,8 +357,11 @@ static void walk_tiles(struct lower *L, struct laxis *x, struct node *body, stru
     struct ir_expr *lo, *hi, *limit;
     int64_t extent;
     walk_range(L, x, &lo, &hi, &limit);
-    if (x->parent && x->parent->ir->tile == x->ir->tile) { /* its tile is the other's */
-        axis_bind(L, x, lo, limit, ir_int(L->a, 0));
+    if (x->parent && x->ir == x->parent->ir) {
+        x->origin = x->parent->origin;
+        x->limit = x->parent->limit;
+        x->ord = ir_int(L->a, 0);
+        x->bound = true;
         lower_stmt(L, body);
         return;
     }
