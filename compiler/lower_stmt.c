@@ -119,8 +119,10 @@ static bool descends(const struct lower *L, const struct ir_axis *x, const struc
 {
     if (x == from) return true;
     if (x->of) return descends(L, x->of, from);
-    for (int i = 0; i < L->axes.n; i++)
-        if (L->axes.at[i]->ir == x && L->axes.at[i]->parent) return descends(L, L->axes.at[i]->parent->ir, from);
+    for (int i = 0; i < L->axes.n; i++) {
+        const struct laxis *p = L->axes.at[i]->parent;
+        if (L->axes.at[i]->ir == x && p && p->ir != x) return descends(L, p->ir, from);
+    }
     return false;
 }
 
