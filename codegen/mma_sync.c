@@ -312,9 +312,21 @@ static const struct sync_type *sync_type(enum type t)
     return NULL;
 }
 
+/* The block-scaled form with scales of 1 where there is one: the plain form of fp8 runs at half its rate. */
+static void emit_unit_scales(struct gen *g, const struct sync_type *ta, const struct sync_type *tb, const struct opd *d, const struct opd *a, const struct opd *b)
+{
+    struct opd one = lir_in_reg(g->l, opd_imm(0x7f7f7f7f), RC_B32); /* ue8m0: 2^0 */
+    lir_emit(g->l, "mma.sync.aligned.m16n8k32.row.col.kind::mxf8f6f4.block_scale.scale_vec::1X.f32.%s.%s.f32.ue8m0 %R, %R, %R, %R, {%r}, {0, 0}, {%r}, {0, 0}",
+             ta->name, tb->name, d, 4, a, 4, b, 2, d, 4, one, one);
+}
+
 static void emit_mma(struct gen *g, const struct mma_op *op, const struct opd *d, const struct opd *a, const struct opd *b)
 {
     const struct sync_type *ta = sync_type(op->a.type), *tb = sync_type(op->b.type);
+    if (target_has(g->target, HAS_MMA_BLOCK_SCALE) && type_is_float(ta->type) && ta->k == 32) {
+        emit_unit_scales(g, ta, tb, d, a, b);
+        return;
+    }
     lir_emit(g->l, "mma.sync.aligned.m16n8k%d.row.col.%s.%s.%s.%s %R, %R, %R, %R", ta->k, ta->acc, ta->name, tb->name, ta->acc, d, 4, a, 4, b, 2, d, 4);
 }
 
