@@ -95,7 +95,7 @@ one() {
         sed -n 's|^.*// RUN: *||p' "$name" > "$out.runs"
         while IFS= read -r args; do
             case $args in -*|'') verb=compile ;; *) verb=${args%% *}; args=${args#"$verb"} ;; esac
-            eval "timeout 300 \"\$DGC\" $verb \"\$name\" $args" >> "$out" 2>&1 < /dev/null; rc=$?
+            eval "timeout 120 \"\$DGC\" $verb \"\$name\" $args" >> "$out" 2>&1 < /dev/null; rc=$?
             if grep -q '// ERROR:' "$name"; then [ $rc = 1 ] || bad="$bad exit status $rc, 1 wanted;"
             else [ $rc = 0 ] || bad="$bad exit status $rc;"; fi
         done < "$out.runs"
