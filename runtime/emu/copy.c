@@ -363,6 +363,7 @@ static bool bulk_lane(struct emu_warp *w, const struct emu_insn *in, uint32_t l)
     op->lanes = 1u << l;
     op->group = w->bulk_groups[l];
     if (x->way != TO_GLOBAL) {
+        op->ctas = r.ctas;
         op->mbar_cta = &w->cta->cluster->cta[__builtin_ctz(r.ctas)];
         op->mbar = r.mbar;
     }
@@ -497,6 +498,7 @@ static bool remote_lane(struct emu_warp *w, const struct emu_insn *in, uint32_t 
     memcpy(op->payload, &b, sizeof b);
     op->write = remote_write;
     op->lanes = 1u << l;
+    op->ctas = b.r.ctas;
     op->mbar_cta = bar;
     op->mbar = b.r.mbar;
     return emu_async_issue(op);

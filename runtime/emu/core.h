@@ -500,6 +500,7 @@ struct emu_async {
     uint64_t order;  /* operations of one cluster with the same order (not 0) take effect in order of issue */
     uint32_t group;  /* number of the thread's or warpgroup's group it belongs to */
     uint32_t lanes;  /* lanes that issued it and are not done (cp.async) */
+    uint32_t ctas;   /* loads: blocks of the cluster whose shared memory receives, a bit each */
     struct emu_cta *mbar_cta;  /* what it signals, if that is an mbarrier */
     uint32_t mbar;
     uint64_t issued_at;  /* warp step of the cluster */

@@ -96,10 +96,22 @@ static bool cta_start(struct emu_cta *c, struct emu_cluster *k, uint32_t rank)
     return true;
 }
 
+/* A copy into a block that has ended was waited for by nobody: its bytes would land in another block's memory. */
+static void check_unwaited(struct emu_cta *c)
+{
+    for (struct emu_async *op = c->cluster->head; op; op = op->next)
+        if (op->ctas >> c->rank & 1) {
+            emu_fault_who(&op->who, "cta (%u,%u,%u) has ended before the bytes of this copy came: nothing in it waited for them",
+                          c->ctaid[0], c->ctaid[1], c->ctaid[2]);
+            return;
+        }
+}
+
 void emu_cta_end(struct emu_cta *c)
 {
     struct emu_cluster *k = c->cluster;
     c->ended = true;
+    check_unwaited(c);
     /* what is outstanding stays until the cluster's last thread has ended */
     while (!k->live_threads && k->head && !k->failed)
         if (!emu_async_step(k, false))

@@ -287,6 +287,7 @@ static bool tma_lane(struct emu_warp *w, const struct emu_insn *in, uint32_t l)
     op->lanes = 1u << l;
     op->group = w->bulk_groups[l];
     if (x->kind == TMA_LOAD) {
+        op->ctas = t.r.ctas;
         op->mbar_cta = &w->cta->cluster->cta[__builtin_ctz(t.r.ctas)];
         op->mbar = t.r.mbar;
     }

@@ -289,6 +289,20 @@ static void test_proxy_fence(void)
         }
 }
 
+/* A load that nobody waits for is a mistake that late timing finds. */
+static void test_unwaited(void)
+{
+    static const uint32_t in[4] = {1, 2, 3, 4};
+    struct run r = run_open(EMU_SM90, EMU_LATE);
+    run_memory(&r, in, sizeof in, "in");
+    bool ok = run_text(&r, header_90,
+        ".shared .align 16 .b8 s[16];\n.shared .align 8 .b64 bar;\n.entry k(.param .u64 in) {\n .reg .b64 %d; ld.param.u64 %d, [in];\n"
+        " mbarrier.init.shared::cta.b64 [bar], 1; mbarrier.arrive.expect_tx.shared::cta.b64 _, [bar], 16;\n"
+        " cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [s], [%d], 16, [bar]; ret; }\n");
+    claim(!ok && strstr(r.error, "nothing in it waited"), "a load nobody waits for: %s", r.error);
+    emu_close(r.e);
+}
+
 /* gather4 takes four rows; replacing fields of a map in shared memory and copying it to global memory works. */
 static void test_gather_and_replace(void)
 {
@@ -370,6 +384,7 @@ int main(void)
     test_gather_and_replace();
     test_bulk();
     test_proxy_fence();
+    test_unwaited();
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }
