@@ -86,6 +86,7 @@ struct mma_state {
     struct mma_tmem tmem;
 };
 
+/* ---- mma.c */
 struct mma_state *mma_state(struct gen *g);
 struct mma_op *mma_op_of(struct gen *g, const struct ir_stmt *s);
 struct mma_acc *mma_acc_of(struct gen *g, const struct ir_var *v);
@@ -95,6 +96,11 @@ void mma_match_role(struct gen *g, struct gen_role *r);
 /* Forms of both operands and the steps along K, once pipes are planned. False after an error. In begin_role. */
 bool mma_prepare(struct gen *g, struct mma_op *op);
 
+int mma_axis_at(struct ir_axis *const *axes, int n, const struct ir_axis *x); /* index of x, -1: not there */
+
+/* ---- mma_place.c, mma_tile.c */
+int mma_k_size(const struct mma_operand *o);   /* elements along K of the operand's tile */
+void mma_buffer_form(struct mma_operand *o);   /* of a register tile's buffer, in o->k_major */
 /* Steps along K. Offsets of a step, in rows and in elements of the contiguous axis. */
 void mma_step_place(const struct mma_op *op, const struct mma_operand *o, int step, int *row, int *col);
 /* Where the operand begins: slot, field and the offset of a tile within the field; or the buffer. *start: elements from
