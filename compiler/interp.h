@@ -78,8 +78,8 @@ int64_t interp_eval_int(struct interp_env *v, const struct ir_expr *e);
 int64_t interp_limit(struct interp_env *v, const struct ir_axis *x);
 /* Sum over the axes k (of both, as far as they exist) of a * b, in double precision; f32, not rounded. */
 struct tile interp_contract(struct interp_env *v, const struct tile *a, const struct tile *b, const struct ir_axis *const *k, int nk);
-/* The most elements any tile has while e is evaluated. */
-double interp_room(struct interp_env *v, const struct ir_expr *e);
+/* The most elements any tile has while e is evaluated; *work (or NULL): how many are computed in all. */
+double interp_room(struct interp_env *v, const struct ir_expr *e, double *work);
 /* Sets a range axis to its whole range lo .. hi. */
 void interp_whole_range(struct interp_env *v, const struct ir_axis *x);
 

@@ -16,19 +16,47 @@ static uint64_t load_bits(const void *data, int64_t at, int width)
     return v;
 }
 
+/* Floating formats whose exponent field moves into an f32's: the value is that f32 times a power of two. */
+static double shifted(uint32_t magnitude, int shift, double scale, bool negative)
+{
+    uint32_t b = magnitude << shift;
+    float f;
+    memcpy(&f, &b, 4);
+    return (negative ? -(double)f : (double)f) * scale;
+}
+
+static double decode(enum type t, uint64_t bits)
+{
+    uint32_t b = (uint32_t)bits;
+    float f;
+    switch (t) {
+    case TY_f32:
+        memcpy(&f, &b, 4);
+        return (double)f;
+    case TY_bf16:
+        b <<= 16;
+        memcpy(&f, &b, 4);
+        return (double)f;
+    case TY_f16:
+        if ((b & 0x7c00) != 0x7c00) return shifted(b & 0x7fff, 13, 0x1p112, b >> 15 & 1);
+        break;
+    case TY_e4m3:
+        if ((b & 0x7f) != 0x7f) return shifted(b & 0x7f, 20, 0x1p120, b >> 7 & 1);
+        break;
+    case TY_e5m2:
+        if ((b & 0x7c) != 0x7c) return shifted(b & 0x7f, 21, 0x1p112, b >> 7 & 1);
+        break;
+    default: break;
+    }
+    return type_decode(t, bits);
+}
+
 union cell interp_load(const struct interp_tensor *t, int64_t at)
 {
     union cell c;
     uint64_t bits = load_bits(t->data, at, type_bits(t->type));
-    if (t->type == TY_f32) {
-        float f;
-        memcpy(&f, (const char *)t->data + at * 4, 4);
-        c.f = (double)f;
-    } else if (type_is_float(t->type)) {
-        c.f = type_decode(t->type, bits);
-    } else {
-        c.i = tile_wrap(t->type, (int64_t)bits);
-    }
+    if (type_is_float(t->type)) c.f = decode(t->type, bits);
+    else c.i = tile_wrap(t->type, (int64_t)bits);
     return c;
 }
 
@@ -193,66 +221,74 @@ EVAL(get)
     return r;
 }
 
-/* Indices of an access: the values of all arguments, and the tile over their axes. */
+/* An access tensor[args...]: the elements' places in memory, -1 where an index lies outside. Each argument gives its share
+ * of the place, for itself; they are added up row by row. */
 struct access {
-    int n;
-    struct tile args[IR_RANK];
-    int64_t stride[IR_RANK][IR_RANK];
+    struct tile whole;               /* over the axes of all arguments */
+    int64_t *place;
 };
 
-static struct tile open_access(struct interp_env *v, const struct ir_expr *e, struct access *x)
+struct share {
+    int64_t *at, stride[IR_RANK], offset, step;
+};
+
+static void add_row(const struct share *s, int n, int64_t length, int64_t *place)
 {
+    int64_t fixed = 0;
+    const struct share *moving[IR_RANK];
+    int n_moving = 0;
+    for (int i = 0; i < n; i++) {
+        if (s[i].step) moving[n_moving++] = &s[i];
+        else if (s[i].at[s[i].offset] < 0) fixed = -1;
+        else if (fixed >= 0) fixed += s[i].at[s[i].offset];
+    }
+    for (int64_t k = 0; k < length; k++) {
+        int64_t p = fixed;
+        for (int i = 0; i < n_moving && p >= 0; i++) {
+            int64_t one = moving[i]->at[moving[i]->offset + k * moving[i]->step];
+            p = one < 0 ? -1 : p + one;
+        }
+        place[k] = p;
+    }
+}
+
+/* first, shape, stride: by dimension of the memory; indices count from first. */
+static struct access open_access(struct interp_env *v, const struct ir_expr *e, const int64_t *first, const int64_t *shape, const int64_t *stride)
+{
+    struct access x;
+    struct tile args[IR_RANK];
     const struct tile *list[IR_RANK];
-    x->n = e->nargs;
+    struct share shares[IR_RANK];
     for (int i = 0; i < e->nargs; i++) {
-        x->args[i] = interp_eval(v, e->args[i]);
-        list[i] = &x->args[i];
+        args[i] = interp_eval(v, e->args[i]);
+        list[i] = &args[i];
     }
-    struct tile r = tile_over(v->scratch, e->type, list, e->nargs);
-    for (int i = 0; i < e->nargs; i++) tile_strides(&r, &x->args[i], x->stride[i]);
-    return r;
-}
-
-/* index[] of the element `at` of the whole. */
-static void indices(const struct access *x, const struct tile *whole, int64_t at, int64_t *index)
-{
-    int64_t place[IR_RANK];
-    for (int i = whole->naxes - 1; i >= 0; i--) {
-        place[i] = at % whole->extent[i];
-        at /= whole->extent[i];
+    x.whole = tile_over(v->scratch, e->type, list, e->nargs);
+    x.place = pool_alloc(v->scratch, sizeof *x.place * (size_t)(x.whole.n + 1));
+    for (int i = 0; i < e->nargs; i++) {
+        tile_strides(&x.whole, &args[i], shares[i].stride);
+        shares[i].at = pool_alloc(v->scratch, sizeof *shares[i].at * (size_t)(args[i].n + 1));
+        shares[i].step = x.whole.naxes ? shares[i].stride[x.whole.naxes - 1] : 0;
+        for (int64_t k = 0; k < args[i].n; k++) {
+            int64_t index = args[i].at[k].i - (first ? first[i] : 0);
+            shares[i].at[k] = index >= 0 && index < shape[i] ? index * stride[i] : -1;
+        }
     }
-    for (int i = 0; i < x->n; i++) {
-        int64_t offset = 0;
-        for (int j = 0; j < whole->naxes; j++) offset += place[j] * x->stride[i][j];
-        index[i] = x->args[i].at[offset].i;
+    int64_t row = x.whole.naxes ? x.whole.extent[x.whole.naxes - 1] : 1;
+    for (int64_t at = 0; at < x.whole.n; at += row) {
+        for (int i = 0; i < e->nargs; i++) shares[i].offset = tile_offset(&x.whole, shares[i].stride, at);
+        add_row(shares, e->nargs, row, x.place + at);
     }
-}
-
-/* The place of an element, or -1 when an index lies outside. */
-static int64_t place_in(const int64_t *index, const int64_t *shape, const int64_t *stride, int rank)
-{
-    int64_t at = 0;
-    for (int i = 0; i < rank; i++) {
-        if (index[i] < 0 || index[i] >= shape[i]) return -1;
-        at += index[i] * stride[i];
-    }
-    return at;
+    return x;
 }
 
 EVAL(read)
 {
-    struct access x;
-    int64_t index[IR_RANK];
     const struct interp_tensor *t = &v->args[e->tensor->id];
-    struct tile r = open_access(v, e, &x);
-    for (int64_t i = 0; i < r.n; i++) {
-        indices(&x, &r, i, index);
-        int64_t at = place_in(index, t->shape, t->stride, t->rank);
-        if (at >= 0) r.at[i] = interp_load(t, at);
-        else if (type_is_float(r.type)) r.at[i].f = 0;
-        else r.at[i].i = 0;
-    }
-    return r;
+    struct access x = open_access(v, e, NULL, t->shape, t->stride);
+    const union cell zero = type_is_float(e->type) ? (union cell){ .f = 0 } : (union cell){ .i = 0 };
+    for (int64_t i = 0; i < x.whole.n; i++) x.whole.at[i] = x.place[i] >= 0 ? interp_load(t, x.place[i]) : zero;
+    return x.whole;
 }
 
 static int field_number(const struct ir_field *f)
@@ -265,58 +301,42 @@ static int field_number(const struct ir_field *f)
 /* Coordinates outside the slot's window do not exist: whatever depends on them must be masked, and the poison shows it. */
 EVAL(slot)
 {
-    struct access x;
-    int64_t index[IR_RANK], stride[IR_RANK];
+    int64_t shape[IR_RANK], stride[IR_RANK];
     struct interp_slot *s = v->slots ? v->slots[e->field->pipe->id] : NULL;
-    struct tile r = open_access(v, e, &x);
     if (!s) {
         interp_fail(v, e->span, "'%s' is read outside of produce and consume", e->field->name);
         return poison_scalar(v, e->type);
     }
     int f = field_number(e->field);
     const struct tile *t = &s->fields[f];
-    for (int d = e->nargs - 1; d >= 0; d--) {
+    for (int d = 0; d < e->nargs; d++) {
         int dim = tile_axis(t, e->field->axes[d]);
+        shape[d] = t->extent[dim];
         stride[d] = 1;
         for (int j = dim + 1; j < t->naxes; j++) stride[d] *= t->extent[j];
     }
-    for (int64_t i = 0; i < r.n; i++) {
-        int64_t shape[IR_RANK];
-        indices(&x, &r, i, index);
-        for (int d = 0; d < e->nargs; d++) {
-            index[d] -= s->origin[f][d];
-            shape[d] = t->extent[tile_axis(t, e->field->axes[d])];
-        }
-        int64_t at = place_in(index, shape, stride, e->nargs);
-        r.at[i] = at >= 0 ? t->at[at] : tile_poison(r.type);
-    }
-    return r;
+    struct access x = open_access(v, e, s->origin[f], shape, stride);
+    for (int64_t i = 0; i < x.whole.n; i++) x.whole.at[i] = x.place[i] >= 0 ? t->at[x.place[i]] : tile_poison(e->type);
+    return x.whole;
 }
 
 EVAL(element)
 {
-    struct access x;
-    int64_t index[IR_RANK], stride[IR_RANK], step = 1;
+    int64_t stride[IR_RANK], step = 1;
     const struct interp_shared *s = &v->shared[e->shared->id];
-    struct tile r = open_access(v, e, &x);
     for (int d = s->rank - 1; d >= 0; d--) {
         stride[d] = step;
         step *= s->shape[d];
     }
-    for (int64_t i = 0; i < r.n; i++) {
-        indices(&x, &r, i, index);
-        int64_t at = place_in(index, s->shape, stride, s->rank);
-        if (at < 0 && v->quiet) {
-            r.at[i] = tile_poison(r.type);
-            continue;
-        }
-        if (at < 0) {
-            interp_fail(v, e->span, "'%s' is read at %lld, outside of it", e->shared->name, (long long)index[0]);
+    struct access x = open_access(v, e, NULL, s->shape, stride);
+    for (int64_t i = 0; i < x.whole.n; i++) {
+        if (x.place[i] < 0 && !v->quiet) {
+            interp_fail(v, e->span, "'%s' is read at %lld, outside of it", e->shared->name, (long long)interp_eval_int(v, e->args[0]));
             return poison_scalar(v, e->type);
         }
-        r.at[i] = s->at[at];
+        x.whole.at[i] = x.place[i] >= 0 ? s->at[x.place[i]] : tile_poison(e->type);
     }
-    return r;
+    return x.whole;
 }
 
 static struct tile eval_map(struct interp_env *v, const struct ir_expr *e)
@@ -595,7 +615,11 @@ int64_t interp_eval_int(struct interp_env *v, const struct ir_expr *e)
 }
 
 /* Counts what interp_eval builds: the axes below each node, contracted axes apart. Returns the axes of e in `t`. */
-static void room(struct interp_env *v, const struct ir_expr *e, struct tile *t, double *most)
+struct room {
+    double most, work;
+};
+
+static void room(struct interp_env *v, const struct ir_expr *e, struct tile *t, struct room *sum)
 {
     *t = (struct tile){ .type = e->type };
     if (e->kind == E_coord && !is_single(v, e->axis)) tile_add_axis(t, e->axis, extent(v, e->axis));
@@ -606,22 +630,24 @@ static void room(struct interp_env *v, const struct ir_expr *e, struct tile *t, 
     bool split = n >= 2 && n <= MOST_FACTORS;
     for (int i = 0; i < (split ? n : e->nargs); i++) {
         struct tile arg;
-        room(v, split ? list[i] : e->args[i], &arg, most);
+        room(v, split ? list[i] : e->args[i], &arg, sum);
         for (int j = 0; j < arg.naxes; j++)
             if (!split || arg.axes[j] != e->axis) tile_add_axis(t, arg.axes[j], arg.extent[j]);
     }
     double n_here = volume(t, NULL);
-    if (n_here > *most) *most = n_here;
+    if (n_here > sum->most) sum->most = n_here;
+    sum->work += split ? n_here * (double)extent(v, e->axis) / 8 : n_here; /* a contraction's step is that much cheaper */
     int dim = e->kind == E_reduce ? tile_axis(t, e->axis) : -1;
     if (dim < 0) return;
     for (int i = dim; i + 1 < t->naxes; i++) t->axes[i] = t->axes[i + 1], t->extent[i] = t->extent[i + 1];
     t->naxes--;
 }
 
-double interp_room(struct interp_env *v, const struct ir_expr *e)
+double interp_room(struct interp_env *v, const struct ir_expr *e, double *work)
 {
     struct tile t;
-    double most = 1;
-    room(v, e, &t, &most);
-    return most;
+    struct room sum = { .most = 1 };
+    room(v, e, &t, &sum);
+    if (work) *work = sum.work;
+    return sum.most;
 }

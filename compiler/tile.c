@@ -359,7 +359,13 @@ static void round_run(const struct run *r)
 {
     if (type_is_float(r->type)) {
         if (r->type == TY_f32 && r->wide) return;
+        if (r->type == TY_f32) {
+            for (int64_t i = 0; i < r->n; i++) r->d[i].f = (double)(float)r->d[i].f;
+            return;
+        }
         for (int64_t i = 0; i < r->n; i++) r->d[i].f = tile_round(r->type, r->d[i].f);
+    } else if (r->type == TY_i32) {
+        for (int64_t i = 0; i < r->n; i++) r->d[i].i = (int32_t)r->d[i].i;
     } else {
         for (int64_t i = 0; i < r->n; i++) r->d[i].i = tile_wrap(r->type, r->d[i].i);
     }
@@ -459,6 +465,8 @@ struct tile tile_reduce(struct pool *p, enum ir_reduce op, const struct tile *t,
         for (int64_t k = 0; k < valid && k < all; k++, from += inner)
             for (int64_t i = 0; i < inner; i++) {
                 if (sum) r.at[o + i].f += from[i].f;
+                else if (op == RED_max && type_is_float(t->type)) r.at[o + i].f = float_max(r.at[o + i].f, from[i].f);
+                else if (op == RED_sum) r.at[o + i].i = tile_wrap(t->type, (int64_t)((uint64_t)r.at[o + i].i + (uint64_t)from[i].i));
                 else r.at[o + i] = tile_combine(op, t->type, r.at[o + i], from[i], wide);
             }
     }

@@ -16,6 +16,7 @@
 #define DEVICE_BUDGET 400000
 #define TUNED_GROUPS 2         /* beyond the choices of parameters: random tune values */
 #define ATTEMPTS 8             /* at sizes and tune values that compile */
+#define GROUP_SECONDS 10       /* past it, one case a device is enough */
 #define UNITS 3                /* of a persistent kernel in the interpreter: few, so that each does many tasks */
 
 struct test {
@@ -42,6 +43,7 @@ struct group {
     double distance;
     int cases;
     bool failed;
+    double until;              /* past it, one case a device is enough */
 };
 
 static double now(void)
@@ -502,6 +504,7 @@ static void run_device(struct group *g, const char *spec, const char *name, cons
     for (int i = 0; m && i < cases->n && !g->failed && !out_of_time(g->t); i++) {
         const struct oracle_case *c = cases->at[i];
         const char *tensor = NULL;
+        if (i > 0 && now() > g->until) break;
         struct interp_tensor *after = launch(g, c, d, m, name);
         if (!after) break;
         if (g->fn->specs.n || g->fn->check.n) judge(g, g->fn, c, after, name);
@@ -596,6 +599,7 @@ static void run_group(struct test *t, struct node *kernel, int choice, bool tune
         return;
     }
     t->result->groups++;
+    g.until = now() + GROUP_SECONDS;
     run_cases(&g);
     t->result->cases += g.cases;
     t->result->failed += g.failed;

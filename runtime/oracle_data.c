@@ -45,6 +45,15 @@ static bool reads_args(const struct ir_expr *e)
     return false;
 }
 
+/* Whether a sum's bounds hang on arguments or on other indices. */
+static bool bounds_read(const struct ir_expr *e)
+{
+    if (e->kind == E_reduce && e->axis->lo && (reads_args(e->axis->lo) || reads_args(e->axis->hi) || e->axis->lo->naxes || e->axis->hi->naxes)) return true;
+    for (int i = 0; i < e->nargs; i++)
+        if (bounds_read(e->args[i])) return true;
+    return false;
+}
+
 /* dim >= e and dim <= e, inside of conjunctions: moves a dimension that is out of bounds to the nearest that is not. */
 static void clamp(const struct ir_fn *fn, const struct ir_expr *e, int64_t *dims)
 {
@@ -120,19 +129,32 @@ static int64_t random_dim(const struct ir_fn *fn, const struct ir_dim *d, uint64
     return n > 0 ? n : m;
 }
 
-/* Elements of all arguments, and of the specs' values times what they sum over. */
+/* Elements of all arguments, and a share of the work of evaluating the specs. Bounds that read arguments count as nothing. */
 static double cost(const struct ir_fn *fn, const int64_t *dims)
 {
-    double n = 0;
+    double n = 0, all = 1, work = 0;
     bool ok = true;
     for (int i = 0; i < fn->tensors.n; i++) {
         double size = 1;
         for (int d = 0; d < fn->tensors.at[i]->rank; d++) size *= (double)eval_int(fn, NULL, dims, fn->tensors.at[i]->dim[d], &ok);
         n += size;
     }
-    double all = 1;
     for (int i = 0; i < fn->dims.n; i++) all *= (double)(dims[i] > 0 ? dims[i] : 1);
-    return n + (fn->dims.n <= 3 ? all / 64 : 0);
+    if (!fn->specs.n && fn->dims.n <= 3) n += all / 64;
+    struct interp_env env;
+    interp_env_init(&env, fn, NULL, dims);
+    env.contracts = true;
+    for (int i = 0; i < fn->axes.n; i++) {
+        const struct ir_axis *x = fn->axes.at[i];
+        if (x->lo && x->hi && !reads_args(x->lo) && !reads_args(x->hi) && !x->lo->naxes && !x->hi->naxes) interp_whole_range(&env, x);
+    }
+    for (int i = 0; i < fn->specs.n; i++)
+        if (!bounds_read(fn->specs.at[i].value)) {
+            interp_room(&env, fn->specs.at[i].value, &work);
+            n += work / 64;
+        }
+    interp_env_free(&env);
+    return n;
 }
 
 /* A tensor of distinct values needs a range that is wide enough. */

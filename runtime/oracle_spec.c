@@ -177,7 +177,7 @@ static void set_single(struct interp_env *env, const struct ir_axis *x, bool sin
 /* The size of the largest tile that evaluating a part would build. */
 static double part_room(struct checker *c)
 {
-    double n = interp_room(&c->env, c->spec->value), m = c->spec->where ? interp_room(&c->env, c->spec->where) : 0;
+    double n = interp_room(&c->env, c->spec->value, NULL), m = c->spec->where ? interp_room(&c->env, c->spec->where, NULL) : 0;
     return n > m ? n : m;
 }
 

@@ -100,6 +100,21 @@ static void against_loop(void)
     arena_free(&a);
 }
 
+/* Every code of the narrow types, as memory holds it. */
+static void loads(void)
+{
+    static const enum type types[] = { TY_bf16, TY_f16, TY_e4m3, TY_e5m2, TY_ue8m0, TY_ue4m3 };
+    for (int i = 0; i < COUNT(types); i++) {
+        int wrong = 0;
+        for (uint64_t code = 0; code < 1ull << type_bits(types[i]); code++) {
+            struct interp_tensor t = { .type = types[i], .data = &code };
+            double got = interp_load(&t, 0).f, want = type_decode(types[i], code);
+            wrong += !(got == want || (isnan(got) && isnan(want))) || (!isnan(want) && signbit(got) != signbit(want));
+        }
+        check(!wrong, type_name(types[i]));
+    }
+}
+
 /* A kernel that must fail with this text. */
 static void fails(const char *body, const char *want)
 {
@@ -130,6 +145,7 @@ int main(void)
     against_spec("tests/compiler/ir/splitk.ir", 9);
     against_spec("tests/compiler/ir/threads.ir", 9);
     against_loop();
+    loads();
     fails("role a { for n = 0 .. 3 { produce p { fill p.f = 1.0; } } }\nrole b { for n = 0 .. 4 { consume p { t = p.f[@i]; } } }\n",
           "deadlock: every role waits; role a has ended; role b to consume slot 3 of pipe p, 3 produced");
     fails("role a { for n = 0 .. 5 { produce p { fill p.f = 1.0; } } }\nrole b { for n = 0 .. 4 { consume p { t = p.f[@i]; } } }\n",
