@@ -6,7 +6,8 @@
  *   scalar.c    scalar expressions
  *   tile.c      tile expressions, element by element in a layout; reductions; moves between layouts
  *   store.c     stores to global memory, atomics;  combine.c  reduction over a grid axis
- *   mma.c       choice of instruction family;  mma_sync.c, wgmma.c, tcgen05.c  the families
+ *   mma.c       choice of instruction family, operands matched;  mma_place.c, mma_tile.c  where they lie, how they get there;
+ *               mma_sync.c, wgmma.c, tcgen05.c  the families
  */
 #ifndef CODEGEN_GEN_H
 #define CODEGEN_GEN_H
