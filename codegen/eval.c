@@ -30,6 +30,7 @@ struct eval *eval_of(struct gen *g)
     struct eval *v = new (g->arena, struct eval);
     v->l = g->l;
     v->role = g->role;
+    v->role_start = g->l->code.n;
     v->bound = new_n(g->arena, const struct ir_stmt *, most_id(g->fn) + 1);
     v->binds = new_n(g->arena, int, most_id(g->fn) + 1);
     v->bind_regs = new_n(g->arena, struct opd, 2 * (most_id(g->fn) + 1));

@@ -36,12 +36,24 @@ struct lane_part {
     struct opd value;
 };
 
+/* A loop being emitted: where its code begins. A scope of consume: the loops around it. */
+struct loop_at {
+    int number, at;
+};
+struct hoist_scope {
+    const struct ir_pipe *pipe;
+    int loops;
+};
+
 struct eval {
     const struct lir *l;      /* of the attempt and role this state belongs to */
     const struct gen_role *role;
     bool thread_level;        /* inside par or each: every thread runs on its own */
     struct parts_at *parts;
     VEC(struct lane_part) lane_parts;
+    VEC(struct loop_at) loops;
+    VEC(struct hoist_scope) scopes;
+    int loop_numbers, role_start; /* where the role's code begins */
     const struct ir_stmt **bound; /* by axis id: the one S_bind that sets it, NULL: none or several */
     int *binds;               /* by axis id: how many S_bind of the role set it */
     struct opd *bind_regs;    /* by axis id, two each: of axes that are bound in several places */
@@ -179,6 +191,14 @@ struct opd inside_all(struct gen *g, struct inside *in, int r);
 
 /* ---- slot.c: elements of the slot held now, in a layout over exactly e's axes */
 struct opd *slot_read(struct gen *g, const struct ir_expr *e, const struct layout *lay);
+
+/* ---- hoist.c */
+void hoist_consume(struct gen *g, const struct ir_pipe *p);
+void hoist_consume_end(struct gen *g);
+void hoist_loop(struct gen *g);      /* right before the label that the loop jumps back to */
+void hoist_loop_end(struct gen *g);  /* after the jump */
+/* Code from here on reads the pipe's slot; NULL: an input. */
+void hoist_mark(struct gen *g, const struct ir_pipe *p, int from);
 
 /* ---- combine.c */
 struct opd *combine_parts(struct gen *g, const struct ir_expr *e, const struct layout *lay);

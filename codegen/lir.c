@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Stands in an instruction's text where its next operand is printed. */
-enum { HOLE = '\1' };
 /* id of a constant that is printed as an f32 (0f3F800000): PTX wants that spelling in floating instructions. */
 enum { FLOAT_CONSTANT = -1 };
 
@@ -44,7 +42,7 @@ static void draft_string(struct draft *d, const char *s)
 
 static void draft_opd(struct draft *d, struct opd o)
 {
-    char hole = HOLE;
+    char hole = LIR_HOLE;
     assert(o.kind != OPD_NONE);
     draft_text(d, &hole, 1);
     vec_push(d->l->arena, &d->args, o);
@@ -449,10 +447,10 @@ static void print_insn(const struct lir_insn *in, struct buf *out)
     int arg = 0;
     buf_printf(out, "\t");
     for (const char *s = in->fmt; *s;) {
-        size_t n = strcspn(s, (char[]){ HOLE, 0 });
+        size_t n = strcspn(s, (char[]){ LIR_HOLE, 0 });
         buf_bytes(out, s, n);
         s += n;
-        if (*s == HOLE) print_opd(in->args[arg++], out), s++;
+        if (*s == LIR_HOLE) print_opd(in->args[arg++], out), s++;
     }
     buf_printf(out, comment ? "\n" : ";\n");
 }

@@ -18,10 +18,12 @@ struct opd {
     int64_t imm;   /* bits of floats; predicates: 0 or 1 */
 };
 
+enum { LIR_HOLE = '\1' }; /* stands in an instruction's text where its next operand is printed */
 struct lir_insn {
     const char *fmt;    /* NULL: a label */
     struct opd *args;
     int nargs, label;
+    int hoist;          /* number of the loop in front of which it may run (hoist.c); 0: where it stands */
     struct span span;
 };
 

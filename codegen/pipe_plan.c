@@ -217,7 +217,7 @@ static int sharers(struct gen *g, const struct gen_field *f, const struct ir_exp
 /* ---- layout of a field ---- */
 
 /* Rows of `span` bytes; wide rows are cut into panels of the swizzle's span. Rows of at most 256 elements are what a TMA box takes. */
-static void field_layout(struct gen_field *f, bool swizzled)
+static void field_layout(struct gen_field *f, bool swizzled, int least_rows)
 {
     struct ir_field *ir = f->ir;
     f->elem_bits = type_bits(ir->type);
@@ -227,7 +227,7 @@ static void field_layout(struct gen_field *f, bool swizzled)
         if (i != f->inner) f->rows *= ir->axes[i]->tile;
     int row_bytes = f->cols * f->elem_bits / 8;
     f->swizzle = 0;
-    if (swizzled && f->rows > 1)
+    if (swizzled && f->rows >= least_rows)
         for (int s = 128; s >= 32 && !f->swizzle; s /= 2)
             if (row_bytes % s == 0) f->swizzle = s;
     if (f->swizzle) {
@@ -331,7 +331,7 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
         for (int i = 0; i < f->ir->naxes; i++)
             if (f->ir->axes[i] == u->contracted) f->inner = i; /* K-major */
     f->generic_write = plan->kind == FILL_COMPUTED;
-    field_layout(f, u->mma || plan->kind == FILL_TMA);
+    field_layout(f, u->mma || plan->kind == FILL_TMA, u->mma ? 2 : 8); /* a few rows have no conflicts of banks to avoid */
     if (plan->kind == FILL_COMPUTED) {
         if (u->fill->expr->kind == E_read) gen_cost(g, u->fill->span, "'%s' is copied through registers: not whole 16-byte rows of a box of the tensor", f->ir->name);
         return;

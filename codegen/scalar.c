@@ -403,8 +403,11 @@ struct opd gen_load(struct gen *g, const struct ir_tensor *t, const struct opd *
 static struct opd load_scalar(struct gen *g, const struct ir_expr *e)
 {
     struct opd coord[IR_RANK];
+    int from = g->l->code.n;
     for (int i = 0; i < e->nargs; i++) coord[i] = gen_scalar(g, e->args[i]);
-    return gen_load(g, e->tensor, coord, opd_imm(1));
+    struct opd x = gen_load(g, e->tensor, coord, opd_imm(1));
+    if (!e->tensor->dir) hoist_mark(g, NULL, from);
+    return x;
 }
 
 static struct opd load_slot(struct gen *g, const struct ir_expr *e)

@@ -129,10 +129,35 @@ static int chunk_of(const struct slot_access *a)
     return n;
 }
 
+/* Rows one after the other, not swizzled, in one panel: bytes from the first element are the same everywhere. */
+static bool is_flat(const struct slot_access *a)
+{
+    for (int i = 0; i < a->field->naxes; i++)
+        if (!a->dim[i].linear) return false;
+    return !a->place->swizzle && a->place->panels == 1;
+}
+
+static int flat_offset(const struct slot_access *a, int r)
+{
+    int row = 0;
+    for (int i = 0; i < a->field->naxes; i++)
+        if (i != a->place->inner) row = row * a->field->axes[i]->tile + a->dim[i].k[r];
+    return row * a->place->span + a->dim[a->place->inner].k[r] * a->place->elem_bits / 8;
+}
+
 static struct opd chunk_address(struct gen *g, struct slot_access *a, int r, int chunk, int *offset)
 {
     struct slot_chunk c = { .at = { 0 } };
     struct opd rel[IR_RANK] = { opd_imm(0) };
+    if (is_flat(a)) {
+        *offset = flat_offset(a, r);
+        for (int i = 0; i < a->field->naxes; i++) rel[i] = a->dim[i].base;
+        if (!a->chunks.n) {
+            c.at = lir_in_reg(g->l, pipe_element(g, a->field, rel), RC_B32);
+            vec_push(g->arena, &a->chunks, c);
+        }
+        return a->chunks.at[0].at;
+    }
     int inner = a->place->inner, within = a->dim[inner].linear ? (int)floor_mod(a->dim[inner].k[r], chunk) : 0;
     *offset = within * a->place->elem_bits / 8;
     for (int i = 0; i < a->field->naxes; i++) c.key[i] = a->dim[i].k[r] - (i == inner ? within : 0);

@@ -85,6 +85,7 @@ static void counted_loop(struct gen *g, struct opd i, struct opd hi, struct opd 
     struct lir *l = g->l;
     int top = lir_label(l), end = lir_label(l), mark = eval_mark(g);
     lir_emit(l, "@%r bra %l", lir_cmp(l, "ge", i, hi), end);
+    hoist_loop(g);
     lir_place(l, top);
     for (int c = 0; c < copies; c++) {
         gen_block(g, body);
@@ -93,6 +94,7 @@ static void counted_loop(struct gen *g, struct opd i, struct opd hi, struct opd 
         if (c + 1 < copies) lir_emit(l, "@%r bra %l", lir_cmp(l, "ge", i, hi), end);
         else lir_emit(l, "@%r bra %l", lir_cmp(l, "lt", i, hi), top);
     }
+    hoist_loop_end(g);
     lir_place(l, end);
 }
 
@@ -197,6 +199,13 @@ static void stmt_scan(struct gen *g, struct ir_stmt *s)
 
 /* ---- the rest */
 
+static void stmt_consume(struct gen *g, struct ir_stmt *s)
+{
+    hoist_consume(g, s->pipe);
+    gen_consume(g, s);
+    hoist_consume_end(g);
+}
+
 static void stmt_mma(struct gen *g, struct ir_stmt *s)
 {
     g->family->mma(g, s);
@@ -226,7 +235,6 @@ static void stmt_print(struct gen *g, struct ir_stmt *s)
 #define stmt_fetch gen_fetch
 #define stmt_produce gen_produce
 #define stmt_fill gen_fill
-#define stmt_consume gen_consume
 #define stmt_each gen_each
 #define stmt_combine gen_combine
 

@@ -655,8 +655,18 @@ struct opd *gen_tile(struct gen *g, const struct ir_expr *e, const struct layout
     switch ((int)e->kind) {
     case E_coord: return tile_coord(g, e, mine);
     case E_get: return tile_get(g, e, mine);
-    case E_read: return tile_read(g, e, mine);
-    case E_slot: return slot_read(g, e, mine);
+    case E_read: {
+        int from = g->l->code.n;
+        struct opd *x = tile_read(g, e, mine);
+        if (!e->tensor->dir) hoist_mark(g, NULL, from);
+        return x;
+    }
+    case E_slot: {
+        int from = g->l->code.n;
+        struct opd *x = slot_read(g, e, mine);
+        hoist_mark(g, e->field->pipe, from);
+        return x;
+    }
     case E_element: return tile_shared(g, e, mine);
     default: return tile_map(g, e, mine);
     }

@@ -1,0 +1,217 @@
+/* hoist - reads of what does not change leave the loops they stand in.
+ *
+ *   consume q { for t consume k { use q.w, X[i] } }   ->   consume q { w = q.w; x = X[i]; for t consume k { use w, x } }
+ *
+ * A slot does not change while it is held, an input never; but a barrier or a store stands in the loop, so that the
+ * assembler must read them again each time. Reads are marked as they are emitted; when a loop is complete, those that
+ * depend on nothing the loop sets move in front of it, with the arithmetic they need. Loops are numbered as they begin:
+ * what lies inside has the larger number. */
+#include "codegen/eval.h"
+
+#include <string.h>
+
+enum { MOST_HOISTED = 64 }; /* registers of values kept over a loop */
+
+void hoist_consume(struct gen *g, const struct ir_pipe *p)
+{
+    struct eval *v = eval_of(g);
+    struct hoist_scope s = { p, v->loops.n };
+    vec_push(g->arena, &v->scopes, s);
+}
+
+void hoist_consume_end(struct gen *g)
+{
+    eval_of(g)->scopes.n--;
+}
+
+/* The outermost loop that a read may leave: inside the scope that holds the slot, or for an input (NULL) any; 0: none. */
+static int loop_of(const struct eval *v, const struct ir_pipe *p)
+{
+    if (!p) return v->loops.n ? 1 : 0;
+    for (int i = v->scopes.n - 1; i >= 0; i--)
+        if (v->scopes.at[i].pipe == p) return v->scopes.at[i].loops < v->loops.n ? v->loops.at[v->scopes.at[i].loops].number : 0;
+    return 0;
+}
+
+void hoist_mark(struct gen *g, const struct ir_pipe *p, int from)
+{
+    int loop = loop_of(eval_of(g), p);
+    for (int i = from; loop && i < g->l->code.n; i++) g->l->code.at[i].hoist = loop;
+}
+
+/* ---- what an instruction does */
+
+/* The text after the guard; NULL: a label or a comment. */
+static const char *mnemonic(const struct lir_insn *in)
+{
+    const char *s = in->fmt;
+    if (!s || !strncmp(s, "//", 2)) return NULL;
+    if (*s == '@') s = strchr(s, ' ') + 1;
+    return s;
+}
+
+static bool is_load(const struct lir_insn *in)
+{
+    const char *s = mnemonic(in);
+    return s && !strncmp(s, "ld.", 3);
+}
+
+/* Arithmetic and loads: no effect, nothing but the operands matters (and, to loads, what hoist_mark says). */
+static bool is_pure(const struct lir_insn *in)
+{
+    static const char *const names[] = { "add.", "sub.", "mul.", "mad.", "shl.", "shr.", "and.", "or.", "xor.", "mov.", "cvt.", "selp.",
+                                         "setp.", "min.", "max.", "bfe.", "prmt.", "div.", "rem.", "ld.shared.", "ld.global." };
+    const char *s = mnemonic(in);
+    for (int i = 0; s && i < COUNT(names); i++)
+        if (!strncmp(s, names[i], strlen(names[i]))) return true;
+    return false;
+}
+
+/* The operands it writes: the first one of its text, or the list or pair that stands first. args[*first] .. of the count
+ * returned. A guard comes before them. */
+static int writes(const struct lir_insn *in, int *first)
+{
+    const char *s = mnemonic(in);
+    *first = s && in->fmt[0] == '@';
+    s = s ? strchr(s, ' ') : NULL;
+    if (!s) return 0;
+    while (*s == ' ') s++;
+    int n = 0;
+    bool list = *s == '{';
+    for (; *s && *s != (list ? '}' : ','); s++) {
+        if (*s == '[') return n;
+        n += *s == LIR_HOLE;
+    }
+    return n;
+}
+
+/* ---- one loop */
+
+struct work {
+    struct lir *l;
+    int at, end, number;      /* the loop's code, and its number */
+    int *defs[RC_COUNT];      /* by register: how often the loop sets it */
+    int *where[RC_COUNT];     /* the instruction that does, the last where there are two */
+    int *before[RC_COUNT];    /* the first of two */
+    char *outside[RC_COUNT];  /* set before the loop, too: what the loop sets may be for the next trip */
+    char *move;               /* by instruction from `at`: 0 not asked, 1 moves, 2 cannot, 3 being asked */
+    int values;
+};
+
+static void find_outside(struct gen *g, struct work *w)
+{
+    for (int i = eval_of(g)->role_start; i < w->at; i++) {
+        const struct lir_insn *in = &w->l->code.at[i];
+        int first, n = writes(in, &first);
+        for (int k = first; k < first + n; k++)
+            if (in->args[k].kind == OPD_REG) w->outside[in->args[k].cls][in->args[k].id] = 1;
+    }
+}
+
+static void find_defs(struct gen *g, struct work *w)
+{
+    for (int c = 0; c < RC_COUNT; c++) {
+        w->defs[c] = new_n(g->arena, int, w->l->nregs[c] + 1);
+        w->where[c] = new_n(g->arena, int, w->l->nregs[c] + 1);
+        w->before[c] = new_n(g->arena, int, w->l->nregs[c] + 1);
+        w->outside[c] = new_n(g->arena, char, w->l->nregs[c] + 1);
+    }
+    find_outside(g, w);
+    for (int i = w->at; i < w->end; i++) {
+        const struct lir_insn *in = &w->l->code.at[i];
+        int first, n = writes(in, &first);
+        for (int k = first; k < first + n; k++) {
+            if (in->args[k].kind != OPD_REG) continue;
+            struct opd o = in->args[k];
+            w->defs[o.cls][o.id]++;
+            w->before[o.cls][o.id] = w->where[o.cls][o.id];
+            w->where[o.cls][o.id] = i;
+        }
+    }
+}
+
+static bool may_move(struct work *w, int i);
+
+/* Set by one instruction; or to a constant and then by a load under a guard. */
+static bool set_once(const struct work *w, struct opd o)
+{
+    int n = w->defs[o.cls][o.id];
+    if (n != 2 || w->outside[o.cls][o.id]) return n == 1 && !w->outside[o.cls][o.id];
+    const struct lir_insn *a = &w->l->code.at[w->before[o.cls][o.id]], *b = &w->l->code.at[w->where[o.cls][o.id]];
+    return !strncmp(a->fmt, "mov.", 4) && a->nargs == 2 && a->args[1].kind == OPD_IMM && is_load(b) && b->fmt[0] == '@';
+}
+
+static bool stable(struct work *w, struct opd o)
+{
+    if (o.kind != OPD_REG || !w->defs[o.cls][o.id]) return true;
+    return set_once(w, o) && may_move(w, w->where[o.cls][o.id]);
+}
+
+static bool may_move(struct work *w, int i)
+{
+    const struct lir_insn *in = &w->l->code.at[i];
+    char *state = &w->move[i - w->at];
+    if (*state) return *state == 1;
+    *state = 3;
+    int first, n = writes(in, &first);
+    bool good = n > 0 && is_pure(in) && (in->fmt[0] != '@' || is_load(in)) && (!is_load(in) || (in->hoist && in->hoist <= w->number));
+    for (int k = 0; k < in->nargs && good; k++) {
+        bool written = k >= first && k < first + n;
+        if (written) good = in->args[k].kind == OPD_REG && set_once(w, in->args[k]);
+        else good = stable(w, in->args[k]);
+    }
+    *state = good ? 1 : 2;
+    return good;
+}
+
+/* Only what a moved read needs goes along: marks the arithmetic behind it. */
+static void keep_chain(struct work *w, int i, char *keep)
+{
+    const struct lir_insn *in = &w->l->code.at[i];
+    if (keep[i - w->at]) return;
+    keep[i - w->at] = 1;
+    for (int k = 0; k < in->nargs; k++) {
+        struct opd o = in->args[k];
+        if (o.kind != OPD_REG || !w->defs[o.cls][o.id]) continue;
+        keep_chain(w, w->where[o.cls][o.id], keep);
+        if (w->defs[o.cls][o.id] == 2) keep[w->before[o.cls][o.id] - w->at] = 1;
+    }
+}
+
+static void move_kept(struct gen *g, struct work *w, const char *keep)
+{
+    int n = w->end - w->at, to = 0;
+    struct lir_insn *old = new_n(g->arena, struct lir_insn, n), *code = w->l->code.at + w->at;
+    memcpy(old, code, sizeof *old * (size_t)n);
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < n; i++)
+            if ((keep[i] != 0) == (pass == 0)) code[to++] = old[i];
+}
+
+void hoist_loop(struct gen *g)
+{
+    struct eval *v = eval_of(g);
+    struct loop_at loop = { ++v->loop_numbers, g->l->code.n };
+    vec_push(g->arena, &v->loops, loop);
+}
+
+void hoist_loop_end(struct gen *g)
+{
+    struct eval *v = eval_of(g);
+    struct loop_at loop = v->loops.at[--v->loops.n];
+    struct work w = { .l = g->l, .at = loop.at, .end = g->l->code.n, .number = loop.number };
+    bool any = false;
+    for (int i = w.at; i < w.end; i++) any |= w.l->code.at[i].hoist && w.l->code.at[i].hoist <= loop.number;
+    if (!any) return;
+    char *keep = new_n(g->arena, char, w.end - w.at + 1);
+    w.move = new_n(g->arena, char, w.end - w.at + 1);
+    find_defs(g, &w);
+    for (int i = w.at; i < w.end; i++) {
+        const struct lir_insn *in = &w.l->code.at[i];
+        int first, n = writes(in, &first);
+        if (!in->hoist || in->hoist > loop.number || !is_load(in) || w.values + n > MOST_HOISTED || !may_move(&w, i)) continue;
+        w.values += n;
+        keep_chain(&w, i, keep);
+    }
+    if (w.values) move_kept(g, &w, keep);
+}
