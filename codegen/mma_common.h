@@ -43,6 +43,7 @@ struct mma_acc {
     struct opd *regs;
     int nregs;
     struct opd keep;          /* predicate: holds a value; false: zero, and the next mma overwrites */
+    int committed_at;         /* wgmma: length of the code after its last group's commit, 0: none */
     int read_at;              /* tcgen05: length of the code when `regs` were loaded, -1: they do not hold the value */
     int written_at;           /* length of the code when an mma or a write last gave it a value, -1: none yet */
 };

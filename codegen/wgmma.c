@@ -81,6 +81,45 @@ static void plan(struct gen *g, struct gen_role *r)
     }
 }
 
+/* ---- which groups are newer than an accumulator's ---- */
+
+static bool is_commit(const struct lir_insn *i) { return i->fmt && !strncmp(i->fmt, "wgmma.commit_group", 18); }
+
+static bool commits_between(const struct gen *g, int from, int to)
+{
+    for (int i = from; i < to; i++)
+        if (is_commit(&g->l->code.at[i])) return true;
+    return false;
+}
+
+/* Position of the first branch to the label from `from` on, before `to`; -1: none. */
+static int branch_to(struct gen *g, int label, int from, int to)
+{
+    const char *name = arena_printf(g->arena, "bra $L%d", label);
+    for (int i = from; i < to; i++) {
+        const char *at = g->l->code.at[i].fmt ? strstr(g->l->code.at[i].fmt, name) : NULL;
+        if (at && !at[strlen(name)]) return i;
+    }
+    return -1;
+}
+
+/* Whether whoever is here came through position `at`, through every commit in between, each once: labels in between are
+ * joins of branches from in between or heads of loops that end in between, and neither skips nor repeats a commit. */
+static bool steady(struct gen *g, int at)
+{
+    int now = g->l->code.n;
+    for (int i = at; i < now; i++) {
+        const struct lir_insn *in = &g->l->code.at[i];
+        if (in->fmt) continue;
+        if (branch_to(g, in->label, 0, at) >= 0) return false;
+        int before = branch_to(g, in->label, at, i), after = branch_to(g, in->label, i, now);
+        if (before < 0 && after < 0) return false; /* the head of a loop that is not over */
+        if (before >= 0 && commits_between(g, before, i)) return false;
+        if (after >= 0 && commits_between(g, i, after)) return false;
+    }
+    return true;
+}
+
 /* ---- slots released one step late ---- */
 
 static bool late_body(struct gen *g, const ir_block *b)
@@ -340,7 +379,7 @@ static void mma(struct gen *g, struct ir_stmt *s)
     emit_stage(g, &sg, s->flag ? acc->keep : opd_imm(0));
     lir_set(l, acc->keep, opd_imm(1));
     st->clean_at = -1;
-    acc->written_at = l->code.n;
+    acc->written_at = acc->committed_at = l->code.n;
     if (a_regs || op->a.buffer >= 0 || op->b.buffer >= 0) flush(g);
 }
 
@@ -352,9 +391,22 @@ static const struct layout *layout(struct gen *g, struct ir_var *v)
     return acc ? acc->layout : NULL;
 }
 
+/* Waits for the accumulator's own group, and leaves newer ones in flight. false when it cannot tell how many these are. */
+static bool wait_own_group(struct gen *g, struct mma_acc *acc)
+{
+    int newer = 0;
+    if (acc->committed_at <= 0 || !steady(g, acc->committed_at)) return false;
+    for (int i = acc->committed_at; i < g->l->code.n; i++) newer += is_commit(&g->l->code.at[i]);
+    if (!newer) return false;
+    lir_emit(g->l, "wgmma.wait_group.sync.aligned %d", newer);
+    acc->written_at = g->l->code.n;
+    return true;
+}
+
 static struct opd *read(struct gen *g, struct ir_var *v)
 {
     struct mma_acc *acc = mma_acc_of(g, v);
+    if (wait_own_group(g, acc)) return acc->regs;
     flush(g);
     mma_zero_unless_kept(g, acc, acc->regs, acc->nregs);
     acc->written_at = mma_state(g)->clean_at = g->l->code.n;

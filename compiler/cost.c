@@ -6,7 +6,7 @@
 /* What the model assumes of every chip; fitted on an H200, where it ranks what was timed. */
 enum {
     OPERAND_BYTES = 128,  /* a cycle, shared memory to tensor cores */
-    FILL_BYTES = 30,      /* a cycle, L2 to one multiprocessor */
+    FILL_BYTES = 44,      /* a cycle, L2 to one multiprocessor */
     STORE_BYTES = 24,     /* a cycle, out of one multiprocessor */
     LANES = 128,          /* f32 operations a cycle */
     TASK_CYCLES = 900,    /* before the first product and after the last, where nothing overlaps */
