@@ -58,37 +58,59 @@ static struct opd store_bits(struct gen *g, const struct mma_operand *o, struct 
     return byte;
 }
 
-void mma_fill_buffer(struct gen *g, struct mma_op *op, struct mma_operand *o, void (*flush)(struct gen *g))
-{
-    struct lir *l = g->l;
-    const struct layout *lay = tile_layout(g, o);
-    struct opd *v = gen_tile(g, o->e, lay), base = lir_add(l, g->smem, opd_imm(o->buffer));
-    const struct layout *own = layout_project(g->arena, lay, o->e->axes, o->e->naxes);
-    o->k_major = !prefers_mn(o, lay);
-    mma_buffer_form(o);
-    int n = layout_regs(lay), bits = type_bits(o->type);
-    gen_cost(g, op->s->span, "an operand of mma goes through %d bytes of shared memory: it is computed in registers", o->buffer_bytes);
-    if (flush) flush(g);
-    gen_role_sync(g); /* what read the buffer before has completed in every warp */
-    for (int r = 0; r < n; r++) {
-        struct opd row, col, inside, x = v[layout_project_reg(lay, own, r)], k_in = mma_k_inside(g, o, lay, r);
-        buffer_place(g, o, lay, r, &row, &col, &inside);
-        if (!opd_is(k_in, 1)) x = lir_sel(l, k_in, x, opd_imm(0), gen_class(o->type));
-        struct opd to = lir_add(l, base, mma_offset(g, &o->form, row, col));
-        lir_emit(l, "@%r st.shared.b%d [%r], %r", inside, bits, to, store_bits(g, o, x));
-    }
-    if (g->family->async) lir_emit(l, "fence.proxy.async.shared::cta");
-    gen_role_sync(g);
-}
-
-/* ---- A from registers ---- */
-
 static struct opd pack2(struct gen *g, struct opd lo, struct opd hi)
 {
     struct opd d = lir_reg(g->l, RC_B32);
     lir_emit(g->l, "mov.b32 %r, {%r, %r}", d, lir_in_reg(g->l, lo, RC_B16), lir_in_reg(g->l, hi, RC_B16));
     return d;
 }
+
+/* Registers r and r + 1, r even, lie side by side in a row: one store. */
+static bool in_pairs(const struct mma_operand *o, const struct layout *lay)
+{
+    const struct lay_digit *d = &lay->digit[0];
+    int inner = o->k_major ? lay->naxes - 1 : o->nmn - 1;
+    return type_bits(o->type) == 16 && lay->n && d->place == LAY_REG && d->axis == inner && d->stride == 1 && d->extent % 2 == 0 &&
+           lay->axes[inner]->tile % 2 == 0;
+}
+
+/* The value of register r, zero past a contracted axis' limit. */
+static struct opd tile_value(struct gen *g, const struct mma_operand *o, const struct layout *lay, int r, struct opd x)
+{
+    struct opd in = mma_k_inside(g, o, lay, r);
+    return opd_is(in, 1) ? x : lir_sel(g->l, in, x, opd_imm(0), gen_class(o->type));
+}
+
+static void store_tile(struct gen *g, const struct mma_operand *o, const struct layout *lay, const struct opd *v)
+{
+    struct lir *l = g->l;
+    struct opd base = lir_add(l, g->smem, opd_imm(o->buffer));
+    int n = layout_regs(lay), step = in_pairs(o, lay) ? 2 : 1;
+    for (int r = 0; r < n; r += step) {
+        struct opd row, col, inside, x = tile_value(g, o, lay, r, v[r]);
+        buffer_place(g, o, lay, r, &row, &col, &inside);
+        struct opd to = lir_add(l, base, mma_offset(g, &o->form, row, col));
+        if (step == 2) lir_emit(l, "@%r st.shared.b32 [%r], %r", inside, to, pack2(g, x, tile_value(g, o, lay, r + 1, v[r + 1])));
+        else lir_emit(l, "@%r st.shared.b%d [%r], %r", inside, type_bits(o->type), to, store_bits(g, o, x));
+    }
+}
+
+void mma_fill_buffer(struct gen *g, struct mma_op *op, struct mma_operand *o, void (*flush)(struct gen *g))
+{
+    const struct layout *lay = tile_layout(g, o), *own = layout_project(g->arena, lay, o->e->axes, o->e->naxes);
+    struct opd *v = gen_tile(g, o->e, lay), *all = new_n(g->arena, struct opd, layout_regs(lay));
+    for (int r = 0; r < layout_regs(lay); r++) all[r] = v[layout_project_reg(lay, own, r)];
+    o->k_major = !prefers_mn(o, lay);
+    mma_buffer_form(o);
+    gen_cost(g, op->s->span, "an operand of mma goes through %d bytes of shared memory: it is computed in registers", o->buffer_bytes);
+    if (flush) flush(g);
+    gen_role_sync(g); /* what read the buffer before has completed in every warp */
+    store_tile(g, o, lay, all);
+    if (g->family->async) lir_emit(g->l, "fence.proxy.async.shared::cta");
+    gen_role_sync(g);
+}
+
+/* ---- A from registers ---- */
 
 /* Register r of the fragment holds rows +8 for odd r, and the step's second half for r >= 2; in the accumulator's order
  * these are the pairs of atoms 2 * step and 2 * step + 1. */
@@ -107,8 +129,7 @@ struct opd *mma_register_fragments(struct gen *g, struct mma_op *op, const struc
             struct opd pair[2];
             for (int h = 0; h < 2; h++) {
                 int at = (i / 4 * atoms + 2 * s + i % 4 / 2) * 4 + i % 2 * 2 + h;
-                struct opd in = mma_k_inside(g, a, lay, at), x = v[layout_project_reg(lay, own, at)];
-                pair[h] = opd_is(in, 1) ? x : lir_sel(g->l, in, x, opd_imm(0), RC_B16);
+                pair[h] = tile_value(g, a, lay, at, v[layout_project_reg(lay, own, at)]);
             }
             out[s * blocks * 4 + i] = pack2(g, pair[0], pair[1]);
         }
