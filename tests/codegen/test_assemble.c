@@ -119,11 +119,15 @@ static void test_none(void)
 
 int main(void)
 {
+    char *named = getenv("DGC_PTXAS") ? strdup(getenv("DGC_PTXAS")) : NULL;
     unsetenv("DGC_PTXAS");
     test_reports();
     test_spawn();
     test_old_one();
+    if (named) setenv("DGC_PTXAS", named, 1);
+    free(named);
     test_ptxas();
+    unsetenv("DGC_PTXAS");
     test_nvjitlink();
     test_none();
     printf("%d passed, %d failed\n", passed, failed);

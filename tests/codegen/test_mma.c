@@ -139,6 +139,7 @@ static bool runs(const struct ir_fn *fn, const struct image *im, const char *nam
         else if (dev->ops->load(dev, im->ptx, im->ptx_bytes, &m, &why) != DGK_OK || launch_call(dev, m, im, a->call, &why) != DGK_OK)
             printf("%s, %s: %s\n", name, timing, why.text);
         else ok = same(fn, a, name, timing);
+        if (m) dev->ops->unload(dev, m);
         device_close(dev);
     }
     free(error);
