@@ -63,8 +63,9 @@ static void fill_part(struct gen *g, const struct gen_field *f, const struct ir_
     while (vec * f->elem_bits > 128 || (vec > 1 && f->cols % vec)) vec /= 2;
     vec &= -vec; /* a power of two: rows are whole numbers of these */
     if (vec * f->elem_bits < 8) gen_error(g, s->span, "'%s' holds two elements a byte; its inner axis must have an even extent", f->ir->name);
+    struct opd one = gen_first_copy(g, lay);
     for (int r = 0; r < n; r += vec) {
-        struct opd rel[IR_RANK] = { opd_imm(0) }, ok = opd_imm(1);
+        struct opd rel[IR_RANK] = { opd_imm(0) }, ok = one;
         for (int a = 0; a < f->ir->naxes; a++) {
             struct opd at = lir_add(l, eval_lane_part(g, lay, a), opd_imm(layout_reg_offset(lay, r, a)));
             rel[a] = lir_add(l, at, start[a]);

@@ -86,9 +86,11 @@ static void store_tile(struct gen *g, const struct mma_operand *o, const struct 
     struct lir *l = g->l;
     struct opd base = lir_add(l, g->smem, opd_imm(o->buffer));
     int n = layout_regs(lay), step = in_pairs(o, lay) ? 2 : 1;
+    struct opd one = gen_first_copy(g, lay);
     for (int r = 0; r < n; r += step) {
         struct opd row, col, inside, x = tile_value(g, o, lay, r, v[r]);
         buffer_place(g, o, lay, r, &row, &col, &inside);
+        inside = lir_pand(l, inside, one);
         struct opd to = lir_add(l, base, mma_offset(g, &o->form, row, col));
         if (step == 2) lir_emit(l, "@%r st.shared.b32 [%r], %r", inside, to, pack2(g, x, tile_value(g, o, lay, r + 1, v[r + 1])));
         else lir_emit(l, "@%r st.shared.b%d [%r], %r", inside, type_bits(o->type), to, store_bits(g, o, x));
