@@ -1,0 +1,122 @@
+"""Scale factors: transposed to M-major rows of whole 16 bytes, or packed as four powers of two a word."""
+
+from ._common import align, arch_major, ceil_div, device_of, dtype_is, kernel, launch, require, torch
+
+
+def get_tma_aligned_size(x, element_size):
+    require(16 % element_size == 0, "16 % element_size == 0")
+    return align(x, 16 // element_size)
+
+
+def _is_mn_major(sf, rows):
+    """Whether sf [(G,) mn, k] has stride 1 along mn and `rows` between columns; groups one after another."""
+    ok = (sf.stride(-2) == 1 or sf.shape[-2] == 1) and (sf.stride(-1) == rows or sf.shape[-1] == 1)
+    return ok and (sf.dim() == 2 or sf.stride(-3) == rows * sf.shape[-1] or sf.shape[0] == 1)
+
+
+def _empty_mn_major(sf, columns, dtype):
+    """An uninitialised [(G,) mn, columns], M-major with padded columns."""
+    mn = sf.shape[-2]
+    rows = get_tma_aligned_size(mn, 4)
+    shape, stride = [mn, columns], [1, rows]
+    if sf.dim() == 3:
+        shape, stride = [sf.shape[0]] + shape, [rows * columns] + stride
+    return torch().empty_strided(shape, stride, dtype=dtype, device=sf.device)
+
+
+def _three(sf):
+    return sf if sf.dim() == 3 else sf.unsqueeze(0)
+
+
+def get_mn_major_tma_aligned_tensor(sf):
+    require(dtype_is(sf, "float32") and sf.dim() in (2, 3), "sf is fp32 with 2 or 3 dimensions")
+    if _is_mn_major(sf, get_tma_aligned_size(sf.shape[-2], 4)):
+        return sf
+    out = _empty_mn_major(sf, sf.shape[-1], sf.dtype)
+    if sf.is_contiguous() and sf.shape[-1] % 4 == 0:
+        launch(kernel("scales.dgk", "transpose_sf", "dgk_transpose_fp32"), S=_three(sf), T=_three(out).transpose(1, 2))
+    else:
+        out.copy_(sf)
+    return out
+
+
+def get_mn_major_tma_aligned_packed_ue8m0_tensor(sf, psum_layout=None):
+    require(dtype_is(sf, "float32") and sf.dim() in (2, 3), "sf is fp32 with 2 or 3 dimensions")
+    t = torch()
+    mn, sf_k = sf.shape[-2:]
+    words = ceil_div(sf_k, 4)
+    out = _empty_mn_major(sf, words, t.int32)
+    if psum_layout is not None:
+        sf = _zero_gaps(sf, psum_layout)
+    rows = get_tma_aligned_size(mn, 4)
+    groups = sf.shape[0] if sf.dim() == 3 else 1
+    as_bytes = out.as_strided([groups, words, mn, 1], [rows * words, rows, 1, 1]).view(t.uint8)
+    source = _three(sf)
+    if sf_k % 4 or not sf.is_contiguous():
+        padded = t.ones([groups, mn, align(sf_k, 4)], dtype=t.float32, device=sf.device)[:, :, :sf_k]
+        padded.copy_(source)
+        source = padded
+    launch(kernel("scales.dgk", "pack_ue8m0", "dgk_pack_fp32_into_ue8m0"), S=source, P=as_bytes)
+    return out
+
+
+def _zero_gaps(sf, ends):
+    """Rows between the end of a group and the next aligned start become zero."""
+    from ._common import settings
+    t = torch()
+    row = t.arange(sf.shape[-2], device=sf.device)
+    used, start = t.zeros_like(row, dtype=t.bool), 0
+    for end in ends.tolist():
+        used |= (row >= start) & (row < end)
+        start = align(end, settings.mk_alignment)
+    return t.where(used.unsqueeze(-1), sf, t.zeros_like(sf))
+
+
+def get_k_grouped_mn_major_tma_aligned_packed_ue8m0_tensor(sf, grouped_layout, ks_cpu=None, gran_k=128, k_alignment=None, use_psum_layout=False):
+    """[sum(ceil(k_g / gran_k)), mn] -> [sum(ceil(k_g / (4 gran_k))), mn]: words hold granules of one group only."""
+    t = torch()
+    ends_of = ks_cpu
+    if not ends_of:
+        ends_of = grouped_layout.tolist()
+        if use_psum_layout:
+            starts = [0] + [align(e, k_alignment or 128) for e in ends_of[:-1]]
+            ends_of = [e - s for s, e in zip(starts, ends_of)]
+    rows, parts = 0, []
+    for k in ends_of:
+        n = ceil_div(k, gran_k)
+        part = (sf[rows:rows + n].contiguous().view(t.int32) >> 23) & 0xff
+        rows += n
+        padded = t.zeros([align(n, 4), sf.shape[1]], dtype=t.int32, device=sf.device)
+        padded[:n] = part
+        quads = padded.view(-1, 4, sf.shape[1])
+        parts.append(quads[:, 0] | quads[:, 1] << 8 | quads[:, 2] << 16 | quads[:, 3] << 24)
+    return t.cat(parts) if parts else t.empty([0, sf.shape[1]], dtype=t.int32, device=sf.device)
+
+
+def transform_sf_into_required_layout(sf, mn, k, recipe, num_groups=None, is_sfa=None, disable_ue8m0_cast=False, psum_layout=None):
+    if len(recipe) == 3:
+        require(is_sfa is not None, "is_sfa says which of a recipe's granularities is meant")
+        gran_mn, gran_k = recipe[0 if is_sfa else 1], recipe[2]
+    else:
+        require(is_sfa is None, "a pair is one operand's: is_sfa is not given")
+        gran_mn, gran_k = recipe
+    major = arch_major(device_of(sf))
+    words = ceil_div(k, gran_k * (4 if dtype_is(sf, "int32") else 1))
+    require(sf.shape[-2] == ceil_div(mn, 1 if dtype_is(sf, "int32") else gran_mn) and sf.shape[-1] == words,
+            f"sf is [{', '.join(map(str, sf.shape))}] for mn = {mn}, k = {k}, recipe {tuple(recipe)}")
+    require(num_groups is None or (sf.dim() == 3 and sf.shape[0] == num_groups), "sf has a row of scales for each group")
+    promoted = major < 10 or disable_ue8m0_cast
+    if dtype_is(sf, "float32") and gran_mn == 1 and gran_k == 128 and promoted:
+        return get_mn_major_tma_aligned_tensor(sf)
+    if dtype_is(sf, "float32") and gran_mn == 128 and gran_k == 128 and promoted:
+        return sf
+    if dtype_is(sf, "float32") and gran_k in (32, 128) and major >= 10:
+        if gran_mn > 1:
+            index = torch().arange(mn, device=sf.device) // gran_mn
+            sf = sf.index_select(-2, index)
+        return get_mn_major_tma_aligned_packed_ue8m0_tensor(sf, psum_layout)
+    if dtype_is(sf, "int32") and gran_mn == 1 and gran_k in (32, 128) and major >= 10:
+        require(_is_mn_major(sf, get_tma_aligned_size(mn, 4)), "packed scales are M-major with columns of whole 16 bytes")
+        return sf
+    raise NotImplementedError(f"transform_sf_into_required_layout: {sf.dtype} scales with recipe {tuple(recipe)} on sm_{major}x; "
+                              "fp32 scales of (1, 128) or (128, 128) work everywhere")

@@ -1,0 +1,234 @@
+"""The deep_gemm package on the emulator: on torch where it is installed, else on the stand-in."""
+
+import importlib.util
+import inspect
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+if importlib.util.find_spec("torch") is None:
+    sys.path.append(str(pathlib.Path(__file__).parent / "standin"))
+torch = pytest.importorskip("torch")
+
+import deep_gemm  # noqa: E402
+import dgk  # noqa: E402
+
+rng = np.random.default_rng(5)
+
+
+def numbers(*shape):
+    return rng.integers(-3, 4, shape).astype(np.float32)
+
+
+def tensor(x, kind):
+    return torch.tensor(x, dtype=torch.float32).to(kind) if kind in (torch.bfloat16, torch.float8_e4m3fn) else torch.tensor(x, dtype=kind)
+
+
+def value(t):
+    return np.asarray(t.float().numpy())
+
+
+def close(x, y, tolerance):
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    return 1 - 2 * (x * y).sum() / (x * x + y * y).sum() < tolerance
+
+
+# ---- bf16 --------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("layout", ["nt", "nn", "tn", "tt"])
+def test_bf16_layouts(layout):
+    m, n, k = 72, 48, 64
+    a, b = numbers(m, k), numbers(n, k)
+    ta = tensor(a if layout[0] == "n" else np.ascontiguousarray(a.T), torch.bfloat16)
+    tb = tensor(b if layout[1] == "t" else np.ascontiguousarray(b.T), torch.bfloat16)
+    d = torch.empty((m, n), dtype=torch.float32)
+    assert getattr(deep_gemm, f"bf16_gemm_{layout}")(ta, tb, d) is None
+    assert (value(d) == a @ b.T).all()
+
+
+def test_bf16_accumulates():
+    a, b, c = numbers(16, 64), numbers(24, 64), numbers(16, 24)
+    ta, tb, tc = tensor(a, torch.bfloat16), tensor(b, torch.bfloat16), tensor(c, torch.float32)
+    d = torch.empty((16, 24), dtype=torch.float32)
+    deep_gemm.bf16_gemm_nt(ta, tb, d, c=tc)
+    assert (value(d) == a @ b.T + c).all()
+    deep_gemm.bf16_gemm_nt(ta, tb, d, c=d)
+    assert (value(d) == 2 * (a @ b.T) + c).all()
+
+
+def test_empty():
+    d = torch.ones((4, 8), dtype=torch.float32)
+    deep_gemm.bf16_gemm_nt(torch.empty((0, 64), dtype=torch.bfloat16), torch.empty((8, 64), dtype=torch.bfloat16), torch.empty((0, 8), dtype=torch.float32))
+    deep_gemm.bf16_gemm_nt(torch.empty((4, 0), dtype=torch.bfloat16), torch.empty((8, 0), dtype=torch.bfloat16), d)
+    assert (value(d) == 0).all()
+    c = torch.ones((4, 8), dtype=torch.float32)
+    deep_gemm.bf16_gemm_nt(torch.empty((4, 0), dtype=torch.bfloat16), torch.empty((8, 0), dtype=torch.bfloat16), d, c)
+    assert (value(d) == 1).all()
+
+
+def test_wrong_shapes():
+    with pytest.raises(RuntimeError, match="Assertion error.*a has k = 64, b has k = 32"):
+        deep_gemm.bf16_gemm_nt(torch.empty((4, 64), dtype=torch.bfloat16), torch.empty((8, 32), dtype=torch.bfloat16), torch.empty((4, 8), dtype=torch.float32))
+
+
+# ---- fp8 ---------------------------------------------------------------------------------------------------------------
+
+def scaled(x, s, rows, gran=128):
+    """x times the scale of each block of `rows` x gran."""
+    return x * np.repeat(np.repeat(s, rows, 0), gran, 1)[:x.shape[0], :x.shape[1]]
+
+
+@pytest.mark.parametrize("m, n, k", [(33, 192, 256), (64, 128, 640)])
+def test_fp8_blocks(m, n, k):
+    a, b = numbers(m, k), numbers(n, k)
+    sa, sb = 2.0 ** rng.integers(-2, 3, (m, k // 128)), 2.0 ** rng.integers(-2, 3, (-(-n // 128), k // 128))
+    d = torch.empty((m, n), dtype=torch.bfloat16)
+    deep_gemm.fp8_gemm_nt((tensor(a, torch.float8_e4m3fn), tensor(sa, torch.float32)), (tensor(b, torch.float8_e4m3fn), tensor(sb, torch.float32)), d)
+    assert close(value(d), scaled(a, sa, 1) @ scaled(b, sb, 128).T, 1e-5)
+
+
+def test_fp8_rows_accumulate():
+    m, n, k = 16, 64, 256
+    a, b, c = numbers(m, k), numbers(n, k), numbers(m, n)
+    sa, sb = 2.0 ** rng.integers(-2, 3, (m, k // 128)), 2.0 ** rng.integers(-2, 3, (n, k // 128))
+    d = tensor(c, torch.float32)
+    deep_gemm.fp8_fp4_gemm_nt([tensor(a, torch.float8_e4m3fn), tensor(sa, torch.float32)], [tensor(b, torch.float8_e4m3fn), tensor(sb, torch.float32)],
+                              d, c=d, recipe=(1, 1, 128))
+    assert close(value(d), scaled(a, sa, 1) @ scaled(b, sb, 1).T + c, 1e-6)
+
+
+def test_fp4_says_what_is_near():
+    x, s = torch.empty((8, 64), dtype=torch.int8), torch.ones((8, 1), dtype=torch.float32)
+    with pytest.raises(NotImplementedError, match="fp8_fp4_gemm_nt with FP4 operands on sm_9x.*nearest"):
+        deep_gemm.fp8_fp4_gemm_nt((x, s), (x, s), torch.empty((8, 8), dtype=torch.float32))
+
+
+# ---- scales ------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("shape", [(36, 8), (37, 8), (37, 5), (2, 37, 8)])
+def test_transposed_scales(shape):
+    s = rng.random(shape).astype(np.float32)
+    t = deep_gemm.get_mn_major_tma_aligned_tensor(tensor(s, torch.float32))
+    assert (value(t) == s).all() and t.stride(-2) == 1 and t.stride(-1) == deep_gemm.get_tma_aligned_size(shape[-2], 4)
+    assert deep_gemm.get_mn_major_tma_aligned_tensor(t) is t
+
+
+@pytest.mark.parametrize("shape", [(36, 8), (37, 7), (2, 37, 5)])
+def test_packed_scales(shape):
+    e = rng.integers(-20, 20, shape)
+    p = deep_gemm.get_mn_major_tma_aligned_packed_ue8m0_tensor(tensor(2.0 ** e, torch.float32))
+    words = -(-shape[-1] // 4)
+    want = np.zeros(shape[:-1] + (words * 4,), np.int64)
+    want[..., :shape[-1]] = e + 127
+    want = (want.reshape(shape[:-1] + (words, 4)) << np.array([0, 8, 16, 24])).sum(-1).astype(np.uint32).astype(np.int32)
+    assert p.dtype == torch.int32 and (np.asarray(p.numpy()) == want).all() and p.stride(-2) == 1
+
+
+def test_required_layout():
+    s = tensor(rng.random((40, 2)), torch.float32)
+    t = deep_gemm.transform_sf_into_required_layout(s, 40, 256, (1, 128, 128), is_sfa=True)
+    assert t.stride(0) == 1 and (value(t) == value(s)).all()
+    assert deep_gemm.transform_sf_into_required_layout(s[:1], 128, 256, (128, 128)).shape == (1, 2)
+    with pytest.raises(RuntimeError, match="is_sfa"):
+        deep_gemm.transform_sf_into_required_layout(s, 40, 256, (1, 128, 128))
+
+
+# ---- attention ---------------------------------------------------------------------------------------------------------
+
+def test_mqa_logits():
+    seq, seq_kv, heads, dim = 6, 300, 32, 64
+    q, kv, w, s = numbers(seq, heads, dim), numbers(seq_kv, dim), numbers(seq, heads), 2.0 ** rng.integers(-2, 2, seq_kv)
+    ks, ke = rng.integers(0, 100, seq).astype(np.int32), rng.integers(100, 300, seq).astype(np.int32)
+    args = (tensor(q, torch.float8_e4m3fn), (tensor(kv, torch.float8_e4m3fn), tensor(s, torch.float32)), tensor(w, torch.float32),
+            tensor(ks, torch.int32), tensor(ke, torch.int32))
+    logits = deep_gemm.fp8_mqa_logits(*args)
+    t = np.arange(seq_kv)[None]
+    inside = (t >= ks[:, None]) & (t < ke[:, None])
+    want = np.einsum("sht,sh->st", np.maximum(np.einsum("shc,tc->sht", q, kv), 0), w) * s
+    assert tuple(logits.shape) == (seq, seq_kv) and logits.stride(0) % 256 == 0
+    assert np.isneginf(value(logits)[~inside]).all() and close(value(logits)[inside], want[inside], 1e-6)
+    short = value(deep_gemm.fp8_mqa_logits(*args, clean_logits=False, max_seqlen_k=int((ke - ks).max())))
+    assert all(close(short[i, :ke[i] - ks[i]], want[i, ks[i]:ke[i]], 1e-6) for i in range(seq))
+
+
+@pytest.mark.parametrize("next_n", [1, 2])
+def test_paged_mqa_logits(next_n):
+    batch, heads, dim, block, blocks, pages = 3, 32, 64, 64, 20, 6
+    q, kv, w = numbers(batch, next_n, heads, dim), numbers(blocks, block, dim), numbers(batch * next_n, heads)
+    s = (2.0 ** rng.integers(-2, 2, (blocks, block))).astype(np.float32)
+    lens = np.array([[10] * next_n, [300] * next_n, [64] * next_n], np.int32)
+    table = rng.permutation(blocks)[:batch * pages].reshape(batch, pages).astype(np.int32)
+    packed = np.zeros((blocks, block * (dim + 4)), np.uint8)
+    packed[:, :block * dim] = np.asarray(tensor(kv, torch.float8_e4m3fn).view(torch.uint8).numpy()).reshape(blocks, -1)
+    packed[:, block * dim:] = s.view(np.uint8).reshape(blocks, -1)
+    cache = tensor(packed, torch.uint8).view(blocks, block, 1, dim + 4)
+    lengths, pt = tensor(lens, torch.int32), tensor(table, torch.int32)
+    meta = deep_gemm.get_paged_mqa_logits_metadata(lengths, block, deep_gemm.get_num_sms())
+    assert tuple(meta.shape) == (deep_gemm.get_num_sms() + 1, 2)
+    logits = deep_gemm.fp8_paged_mqa_logits(tensor(q, torch.float8_e4m3fn), cache, tensor(w, torch.float32), lengths, pt, meta, 1000)
+    assert tuple(logits.shape) == (batch * next_n, 1000)
+    for b in range(batch):
+        n = lens[b, -1]
+        keys, scale = kv[table[b]].reshape(-1, dim)[:n], s[table[b]].reshape(-1)[:n]
+        want = np.einsum("nht,nh->nt", np.maximum(np.einsum("nhc,tc->nht", q[b], keys), 0), w.reshape(batch, next_n, heads)[b]) * scale
+        assert close(value(logits)[b * next_n:(b + 1) * next_n, :n], want, 1e-6)
+
+
+# ---- others ------------------------------------------------------------------------------------------------------------
+
+def test_hc_prenorm():
+    a, b = numbers(13, 128), numbers(24, 128)
+    d, q = torch.empty((13, 24), dtype=torch.float32), torch.empty((13,), dtype=torch.float32)
+    deep_gemm.tf32_hc_prenorm_gemm(tensor(a, torch.bfloat16), tensor(b, torch.float32), d, q)
+    assert (value(d) == a @ b.T).all() and (value(q) == (a * a).sum(1)).all()
+
+
+def test_einsum():
+    a, b = numbers(5, 2, 64), numbers(2, 32, 64)
+    d = torch.empty((5, 2, 32), dtype=torch.bfloat16)
+    deep_gemm.einsum("bhr,hdr->bhd", tensor(a, torch.bfloat16), tensor(b, torch.bfloat16), d)
+    assert close(value(d), np.einsum("bhr,hdr->bhd", a, b), 1e-5)
+
+
+def test_masked_groups():
+    g, rows, n, k = 2, 128, 128, 128
+    a, b = numbers(g, rows, k), numbers(g, n, k)
+    sa, sb = np.ones((g, rows, 1)), np.ones((g, 1, 1))
+    d = torch.zeros((g, rows, n), dtype=torch.bfloat16)
+    used = np.array([5, 70], np.int32)
+    deep_gemm.m_grouped_fp8_gemm_nt_masked((tensor(a, torch.float8_e4m3fn), tensor(sa, torch.float32)), (tensor(b, torch.float8_e4m3fn), tensor(sb, torch.float32)),
+                                           d, tensor(used, torch.int32), 64)
+    for i in range(g):
+        assert close(value(d)[i, :used[i]], (a[i] @ b[i].T)[:used[i]], 1e-5)
+
+
+def test_every_name_is_there():
+    for name in """fp8_gemm_nt fp8_einsum m_grouped_bf16_gemm_nt_masked k_grouped_fp8_gemm_tn_contiguous fp8_fp4_mega_moe SymmBuffer cublaslt_gemm_nt
+                   transform_weights_for_mega_moe get_symm_buffer_for_mega_moe per_token_cast_to_fp8 set_num_sms set_pdl get_tc_util""".split():
+        assert hasattr(deep_gemm, name), name
+    assert "grouped_layout" in inspect.signature(deep_gemm.m_grouped_bf16_gemm_nt_contiguous).parameters
+    with pytest.raises(NotImplementedError, match="fp8_einsum.*sm_9x.*nearest alternative"):
+        deep_gemm.fp8_einsum("bhr,hdr->bhd", None, None, None)
+
+
+def test_settings():
+    n = deep_gemm.get_num_sms()
+    deep_gemm.set_num_sms(2)
+    assert deep_gemm.get_num_sms() == 2 == dgk.get_num_sms()
+    deep_gemm.set_num_sms(0)
+    assert deep_gemm.get_num_sms() == n
+    deep_gemm.set_pdl(True)
+    assert deep_gemm.get_pdl()
+    deep_gemm.set_pdl(False)
+    assert deep_gemm.get_tc_util() == 100 and deep_gemm.get_mk_alignment_for_contiguous_layout() == 128
+    assert deep_gemm.get_theoretical_mk_alignment_for_contiguous_layout(expected_m=10, num_groups=2) == 128
+
+
+def test_compile_mode():
+    deep_gemm.set_compile_mode(1)
+    d = torch.ones((16, 8), dtype=torch.float32)
+    deep_gemm.bf16_gemm_nt(tensor(numbers(16, 64), torch.bfloat16), tensor(numbers(8, 64), torch.bfloat16), d)
+    deep_gemm.set_compile_mode(0)
+    assert (value(d) == 1).all()
