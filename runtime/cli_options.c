@@ -27,12 +27,21 @@ static const struct option {
 #include "runtime/cli.def"
 };
 
+static const struct {
+    const char *name, *meaning;
+} variable_rows[] = {
+#define VARIABLE(name, meaning) { name, meaning },
+#include "runtime/cli.def"
+};
+
 /* ---- help ---------------------------------------------------------------------------------------------------- */
 
 static void overview(struct buf *out)
 {
     buf_printf(out, "dgc compiles tile kernels (.dgk) to PTX and runs them, on GPUs and on an emulator.\n\nusage: dgc VERB [OPTIONS] …\n\n");
     for (int i = 0; i < VERB_COUNT; i++) buf_printf(out, "  %-8s %s\n", verb_rows[i].name, verb_rows[i].summary);
+    buf_printf(out, "\nenvironment:\n");
+    for (int i = 0; i < COUNT(variable_rows); i++) buf_printf(out, "  %-18s %s\n", variable_rows[i].name, variable_rows[i].meaning);
     buf_printf(out, "\ndgc VERB --help shows the options of a verb.\n"
                     "exit status: 0 ok, 1 errors or mismatch, 2 usage, 3 nothing to run or assemble with, 70 internal error\n");
 }
