@@ -172,6 +172,8 @@ const struct layout *tile_layout(struct gen *g, const struct ir_expr *e, struct 
 const struct ir_axis *tile_reads_along(struct gen *g, const struct ir_expr *e);
 /* Values in `from` (over the axes of both) as `to` holds them. */
 struct opd *tile_move(struct gen *g, enum type t, const struct opd *v, const struct layout *from, const struct layout *to);
+/* Registers that tile variables and accumulators take in a thread, as far as they are known. */
+int tile_registers(struct gen *g);
 /* The element of a tile variable that the innermost `each` stands on. */
 struct opd tile_element(struct gen *g, const struct ir_expr *e);
 

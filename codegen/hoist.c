@@ -10,7 +10,18 @@
 
 #include <string.h>
 
-enum { MOST_HOISTED = 64 }; /* registers of values kept over a loop */
+enum { MOST_HOISTED = 64, WORKING_REGS = 80 }; /* registers of values kept over a loop; of what a loop computes with */
+
+/* What tiles and the work at hand leave of a thread's registers. */
+static int room(struct gen *g)
+{
+    int threads = 0, all;
+    for (int i = 0; i < g->roles.n; i++) threads += 32 * g->roles.at[i].slot_warps;
+    all = g->role->regs ? g->role->regs : 65536 / (threads ? threads : 1);
+    if (all > 255) all = 255;
+    all -= tile_registers(g) + WORKING_REGS;
+    return all < MOST_HOISTED / 4 ? MOST_HOISTED / 4 : all > MOST_HOISTED ? MOST_HOISTED : all;
+}
 
 void hoist_consume(struct gen *g, const struct ir_pipe *p)
 {
@@ -206,10 +217,11 @@ void hoist_loop_end(struct gen *g)
     char *keep = new_n(g->arena, char, w.end - w.at + 1);
     w.move = new_n(g->arena, char, w.end - w.at + 1);
     find_defs(g, &w);
+    int most = room(g);
     for (int i = w.at; i < w.end; i++) {
         const struct lir_insn *in = &w.l->code.at[i];
         int first, n = writes(in, &first);
-        if (!in->hoist || in->hoist > loop.number || !is_load(in) || w.values + n > MOST_HOISTED || !may_move(&w, i)) continue;
+        if (!in->hoist || in->hoist > loop.number || !is_load(in) || w.values + n > most || !may_move(&w, i)) continue;
         w.values += n;
         keep_chain(&w, i, keep);
     }

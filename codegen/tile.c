@@ -354,6 +354,18 @@ static struct opd *var_registers(struct gen *g, struct ir_var *v)
     return t->regs;
 }
 
+int tile_registers(struct gen *g)
+{
+    int n = 0;
+    for (int i = 0; i < g->fn->vars.n; i++) {
+        struct ir_var *v = g->fn->vars.at[i];
+        if (!v->naxes) continue;
+        if (in_family(g, v)) n += target_has(g->target, HAS_TCGEN05) ? 0 : layout_regs(g->family->layout(g, v));
+        else if (v->cg && tile_var(g, v)->regs) n += layout_regs(tile_var(g, v)->lay);
+    }
+    return n;
+}
+
 static struct opd *tile_get(struct gen *g, const struct ir_expr *e, const struct layout *want)
 {
     struct ir_var *v = e->var;
