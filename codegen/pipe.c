@@ -167,13 +167,16 @@ void gen_produce(struct gen *g, struct ir_stmt *s)
 {
     struct gen_pipe *p = s->pipe->cg;
     struct lir *l = g->l;
+    int skip;
     p->held = held_index(g, p);
+    /* Where one thread fills the slot, only it waits: another might come a round late and miss the phase. */
+    guard(g, p->by_threads || p->by_cp_async ? opd_imm(1) : is_issuer(g), &skip);
     gen_wait_barrier(g, barrier_address(g, p->empty, p->held), lir_xor(l, p->phase, opd_imm(1)));
+    unguard(g, skip);
     p->base = slot_base(g, p, p->held);
     p->full_now = barrier_address(g, p->full, p->held);
     p->inside = true;
     if (p->by_tma) {
-        int skip;
         guard(g, is_issuer(g), &skip);
         lir_emit(l, "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r], %d", lir_in_reg(l, p->full_now, RC_B32), p->tx_bytes);
         unguard(g, skip);
