@@ -2,6 +2,7 @@
 # make test       builds and runs every test
 # make check      the same with -Werror, AddressSanitizer and UBSan, and the order of includes
 # make demo       from a bare Debian 12 to a kernel that ran, in one command
+# make docs       docs/cli.md, written anew from the tables
 # make diff       PTX of every kernel and target against the last commit's
 # make install    DESTDIR= PREFIX=/usr/local
 #
@@ -24,7 +25,7 @@ CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 TEST_SRC := $(shell find tests -name 'test_*.c' 2>/dev/null | sort)
 TEST_EXE := $(TEST_SRC:%.c=$(B)/%)
 
-.PHONY: all lib tests test check includes demo diff install clean
+.PHONY: all lib tests tools test check includes docs demo diff install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -63,8 +64,12 @@ $(B)/tests/%: tests/%.c $(B)/libdgk.so
 	$(CC) $(CFLAGS) -MMD -MP -MF $@.d -o $@ $< -L$(B) -ldgk -Wl,-rpath,$(abspath $(B)) $(LDLIBS)
 tests: $(TEST_EXE)
 
+# What building and testing need on a bare machine; said, and no failure, where it may not be installed.
+tools:
+	@. tests/need.sh; need gcc:gcc flex:flex bison:bison xz:xz-utils python3:python3 || true
+
 # A test that does not build is a test that fails: the runner counts it.
-test:
+test: tools
 	-@$(MAKE) --no-print-directory -k all tests B=$(B)
 	@tests/run.sh $(B)
 
@@ -79,6 +84,8 @@ includes:
 	@! grep -nE '#include "(dsl|compiler|codegen|runtime)/' runtime/emu/*.[ch] 2>/dev/null | grep -vE '"(dsl/(base|diag)\.h|runtime/emu/)'
 	@echo 'includes: in order'
 
+docs: all
+	@tests/docs/cli.sh $(B)/dgc > docs/cli.md
 demo:
 	@tests/demo.sh
 diff:

@@ -18,6 +18,7 @@ need() {
 
 # Sets DGC_PTXAS to a ptxas from PyPI in build/venv where the machine has none; silent and harmless without a network.
 need_ptxas() {
+    [ -z "${DGC_PTXAS:-}" ] || return 0
     "$1" doctor --has=ptxas >/dev/null 2>&1 && return 0
     found=$(ls build/venv/lib/python3*/site-packages/nvidia/cu1?/bin/ptxas 2>/dev/null | tail -1)
     if [ -z "$found" ] && [ -z "${DGC_OFFLINE:-}" ] && command -v python3 >/dev/null; then
@@ -27,4 +28,18 @@ need_ptxas() {
     fi
     [ -n "$found" ] || return 0
     DGC_PTXAS=$PWD/$found; export DGC_PTXAS
+}
+
+# Sets PYTHON to a Python with numpy and pytest: the machine's, else one in build/venv. Unset where neither can be had.
+need_python() {
+    [ -z "${PYTHON:-}" ] || return 0
+    for python in python3 "$PWD/build/venv/bin/python3" install; do
+        if [ "$python" = install ]; then
+            [ -z "${DGC_OFFLINE:-}" ] && python3 -m venv build/venv >/dev/null 2>&1 || return 0
+            python=$PWD/build/venv/bin/python3
+            timeout 180 "$python" -m pip install -q --retries 1 --timeout 10 numpy pytest >/dev/null 2>&1
+        fi
+        "$python" -c 'import numpy, pytest' 2>/dev/null && { PYTHON=$python; export PYTHON; return 0; }
+    done
+    return 0
 }

@@ -2,7 +2,7 @@
 # Runs every test and ends with "N passed, N failed, N skipped".  tests/run.sh [build folder] [words: tests whose name has one of them]
 #
 # tests/**/test_*.c    a program that prints "N passed, M failed"; "skipped: NAME (why)" lines are counted; exit 77 skips it whole
-# tests/**/test_*.sh   a script, run with $DGC and a scratch folder $T; exit 77 skips, its last line says why
+# tests/**/test_*.sh   a script, run with $DGC and a scratch folder $T; "skipped: " as above; exit 77 skips, its last line says why
 # tests/**/*.dgk       one claim in a file, in its comments:
 #     RUN: args        dgc's arguments; without a verb, "compile". The file's name comes after the verb. More lines, more runs.
 #     CHECK: text      in this order in the output       CHECK-NOT: text   nowhere in it
@@ -82,8 +82,9 @@ one() {
     *.sh)
         mkdir -p "$T"
         timeout 600 sh "$name" > "$out" 2>&1 < /dev/null; rc=$?
+        skips=$(grep -c '^skipped: ' "$out"); grep '^skipped: ' "$out" | sed 's/^skipped: /skip /' >> "$R/$safe.say"
         case $rc in
-        0) verdict "1 0 0" ;;
+        0) verdict "1 0 $skips" ;;
         77) verdict "0 0 1"; say "skip $name: $(tail -1 "$out")" ;;
         *) verdict "0 1 0"; say "FAIL $name: exit status $rc"; tail -30 "$out" >> "$R/$safe.say" ;;
         esac ;;
@@ -116,6 +117,7 @@ R=$B/results; rm -rf "$R"; mkdir -p "$R"
 [ $# -gt 0 ] && shift
 . tests/need.sh
 need_ptxas "$DGC"
+need_python
 { find tests -name 'test_*.c'; find tests -name 'test_*.sh'
   find tests -name '*.dgk' | xargs -r grep -l '// RUN:' /dev/null; } | sort > "$R/list"
 if [ $# -gt 0 ]; then

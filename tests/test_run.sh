@@ -44,7 +44,7 @@ printf 'echo "no luck"; exit 77\n' > "$T/tests/test_skip.sh"
 printf 'exit 4\n' > "$T/tests/test_wrong.sh"
 mkdir -p "$T/build"
 ln -sf "$DGC" "$T/build/dgc"
-out=$(sh "$T/tests/run.sh" build 2>&1); rc=$?
+out=$(DGC_OFFLINE=1 sh "$T/tests/run.sh" build 2>&1); rc=$?
 [ $rc = 1 ] || { echo "exit status $rc, 1 wanted"; echo "$out"; exit 1; }
 for name in wrong_check.dgk wrong_order.dgk wrong_not.dgk wrong_error.dgk wrong_status.dgk wrong_option.dgk test_wrong.sh; do
     echo "$out" | grep -q "FAIL tests/$name" || { echo "not failed: $name"; echo "$out"; exit 1; }
