@@ -4,6 +4,7 @@
 # make demo       from a bare Debian 12 to a kernel that ran, in one command
 # make docs       docs/cli.md, written anew from the tables
 # make diff       PTX of every kernel and target against the last commit's
+# make python     build/_fast.abi3.so, the call path of the Python package (it works without, slower)
 # make install    DESTDIR= PREFIX=/usr/local
 #
 # Every .c of the source folders is compiled: adding a file needs no line here. B= is the build folder.
@@ -86,6 +87,13 @@ includes:
 
 docs: all
 	@tests/docs/cli.sh $(B)/dgc > docs/cli.md
+# One binary for every Python from 3.10 on.
+PYTHON ?= python3
+python: $(B)/_fast.abi3.so
+$(B)/_fast.abi3.so: python/dgk/_fast.c runtime/dgk.h
+	@mkdir -p $(@D)
+	$(CC) -O2 -g -std=gnu11 -Wall -Wextra -shared -fPIC -I. -I$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))') -o $@ $<
+
 demo:
 	@tests/demo.sh
 diff:
@@ -102,6 +110,8 @@ install: all
 	cp -R $(wildcard kernels_dsl) $(DESTDIR)$(PREFIX)/share/dgc/
 	printf 'prefix=%s\nName: dgk\nDescription: runs tile-language kernels\nVersion: %s\nLibs: -L$${prefix}/lib -ldgk -ldl -lm -lpthread\nCflags: -I$${prefix}/include\n' \
 	    $(PREFIX) $(VERSION) > $(DESTDIR)$(PREFIX)/lib/pkgconfig/dgk.pc
+	install -d $(DESTDIR)$(PREFIX)/lib/cmake/dgk
+	sed 's|@VERSION@|$(VERSION)|' runtime/dgk-config.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/dgk/dgk-config.cmake
 
 clean:
 	rm -rf $(B)

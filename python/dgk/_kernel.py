@@ -60,7 +60,14 @@ class _Loaded:
         self.outputs = [i for i, s in enumerate(self.slots) if s[1] == N.TENSOR and s[2] == 1]
 
 
-class Kernel:
+class _Plain:
+    """Calls where the native call path was not built."""
+
+    def __call__(self, *args, **named):
+        return self._call(*args, **named)
+
+
+class Kernel(N.fast.Callable if N.fast else _Plain):
     """A kernel of a .dgk file. Calling it launches it: `k(A=a, B=b, D=d)`, on the current stream of the tensors' device.
 
     Arguments are torch tensors, numpy arrays or anything with DLPack; scalars, integer parameters and dimensions are numbers;
@@ -87,11 +94,13 @@ class Kernel:
                 k = self._loaded.get(key)
                 if k is None:
                     k = self._loaded[key] = _Loaded(self, device, tuple(dict(self.fixed + extra).items()))
+                    if N.fast and not extra and device.startswith("cuda:"):
+                        self._bind(int(device[5:]), k.handle.value, tuple(s[0] for s in k.slots), tuple(s[1] == N.TENSOR for s in k.slots))
         return k
 
     # ---- one call -----------------------------------------------------------------------------------------------
 
-    def _bind(self, args, named, allocate=True):
+    def _values(self, args, named, allocate=True):
         """(loaded, values, device of the tensors or None, things to keep alive, outputs made here)"""
         tensors, device = {}, None
         extra = []
@@ -153,8 +162,8 @@ class Kernel:
             made[i] = empty_like_of(near, list(shape[:rank]), number)
         return made
 
-    def __call__(self, *args, stream=None, **named):
-        k, values, device, keep, made = self._bind(args, named)
+    def _call(self, *args, stream=None, **named):
+        k, values, device, keep, made = self._values(args, named)
         if stream is None:
             stream = current_stream(device) if device else 0
         N.check(N.lib.dgk_call(k.handle, values, len(k.slots), stream))
@@ -163,12 +172,12 @@ class Kernel:
 
     def prepare(self, *args, **named):
         """Compiles what such a call needs; launches nothing."""
-        k, values, *keep = self._bind(args, named, allocate=False)
+        k, values, *keep = self._values(args, named, allocate=False)
         N.check(N.lib.dgk_prepare(k.handle, values, len(k.slots)))
 
     def check(self, *args, **named):
         """Runs the call on arrays of the host and holds the results to the kernel's spec; the report as text."""
-        k, values, *keep = self._bind(args, named)
+        k, values, *keep = self._values(args, named)
         p = C.c_void_p()
         status = N.lib.dgk_check(k.handle, values, len(k.slots), C.byref(p))
         text = N.text_of(p)
@@ -177,7 +186,7 @@ class Kernel:
 
     def explain(self, *args, **named):
         """What the kernel became for such a call."""
-        k, values, *keep = self._bind(args, named, allocate=False)
+        k, values, *keep = self._values(args, named, allocate=False)
         p = C.c_void_p()
         N.check(N.lib.dgk_explain(k.handle, values, len(k.slots), C.byref(p)))
         return N.text_of(p)

@@ -108,6 +108,34 @@ TYPES = {n: lib.dgk_type(n.encode()) for n in
          "bool i8 u8 i16 u16 i32 u32 i64 u64 f32 tf32 f16 bf16 e4m3 e5m2 e2m1 ue8m0 ue4m3".split()}
 NAMES = {v: k for k, v in TYPES.items()}
 
+# ---- the native call path, where it was built ------------------------------------------------------------------------
+
+
+def _find_fast():
+    """dgk._fast, beside this file or where make puts it; None: calls go through ctypes."""
+    import importlib.util
+    import sys
+    here = pathlib.Path(__file__).resolve().parent
+    for path in (here / "_fast.abi3.so", here.parent.parent / "build" / "_fast.abi3.so"):
+        if os.environ.get("DGK_NO_EXTENSION") or not path.exists():
+            continue
+        spec = importlib.util.spec_from_file_location("dgk._fast", path)
+        try:
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        except ImportError:
+            continue
+        if module.ABI != 1:
+            continue
+        address = {n: C.cast(getattr(lib, n), C.c_void_p).value for n in ("dgk_call", "dgk_from_dlpack", "dgk_error", "dgk_status_name")}
+        module.setup(Error, *address.values())
+        sys.modules["dgk._fast"] = module
+        return module
+    return None
+
+
+fast = _find_fast()
+
 # ---- contexts: one a device and process ------------------------------------------------------------------------------
 
 _contexts = {}
