@@ -144,6 +144,7 @@ static enum dgk_status find_chip(const char *target, struct emu_config *c, struc
     for (int i = 0; i < COUNT(chips); i++) {
         if (chips[i].capability != n) continue;
         c->chip = chips[i].chip;
+        c->capability = n;
         p->smem_bytes = chips[i].smem_bytes;
         p->major = n / 10, p->minor = n % 10;
         snprintf(p->arch, sizeof p->arch, "sm_%d", n);

@@ -43,6 +43,7 @@ struct group {
     double distance;
     int cases;
     bool failed;
+    bool unseen;               /* the interpreter cannot run it, and there is no device to do so */
     double until;              /* past it, one case a device is enough */
 };
 
@@ -588,6 +589,8 @@ static bool interpretable(const struct ir_fn *fn)
 static void run_cases(struct group *g)
 {
     bool interpreted = interpretable(g->fn);
+    g->unseen = !interpreted && !uses_device(g->t);
+    if (g->unseen) return;
     case_list cases = { 0 };
     result_list wanted = { 0 };
     int n = g->t->o->cases ? g->t->o->cases : 4;
@@ -617,7 +620,12 @@ static void run_group(struct test *t, struct node *kernel, int choice, bool tune
     run_cases(&g);
     t->result->cases += g.cases;
     t->result->failed += g.failed;
-    if (!g.failed) {
+    if (g.unseen) {
+        t->result->skipped++;
+        say(t, "skip ");
+        say_name(&g);
+        say(t, " on %s: the interpreter knows no intrinsics; --device=emu runs them\n", t->o->target);
+    } else if (!g.failed) {
         say(t, "ok   ");
         say_name(&g);
         say(t, " on %s: %d cases%s; %s", t->o->target, g.cases, g.fn->specs.n || g.fn->check.n ? "" : " without a spec", g.devices.at);

@@ -26,6 +26,8 @@ struct emu_config {
     int sms;             /* what the host reports as multiprocessor count; CTAs resident at once. 0: 4 */
     uint64_t step_limit; /* warp instructions of one launch before it is called a livelock; 0: 2^40 */
     int threads;         /* host threads that run clusters side by side; 0: as many as there are cores */
+    bool unchecked;      /* no reports of races in shared memory, missing proxy fences and uninitialised reads */
+    int capability;      /* 86: what PTX is held against, where a board computes like another's chip; 0: the chip's own */
 };
 
 struct emu *emu_open(const struct emu_config *c);

@@ -882,7 +882,8 @@ static void target_directive(struct parser *p)
     while (take_punct(p, ','))
         word(p, "a target option");
     static const int chip_sm[EMU_CHIPS] = {80, 89, 90, 100, 103, 120, 121};
-    int chip = chip_sm[p->m->emu->config.chip];
+    const struct emu_config *c = &p->m->emu->config;
+    int chip = c->capability ? c->capability : chip_sm[c->chip];
     bool family = sm == chip || (sm / 10 == chip / 10 && sm <= chip);
     if (p->m->suffix == 'a' ? sm != chip : p->m->suffix == 'f' ? !family : sm > chip)
         fail(p, "PTX for %s does not run on an sm_%d chip", t, chip);
