@@ -140,6 +140,7 @@ static enum emu_next run_atom(struct emu_warp *w, const struct emu_insn *in, uin
                 emu_row(w, x->d[i])[l] = (uint32_t)v;
         }
     }
+    emu_race_strong(w);
     emu_progress(w->cta->cluster);
     return EMU_NEXT;
 }

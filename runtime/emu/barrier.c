@@ -23,6 +23,7 @@ static void check_complete(struct emu_cta *c, struct emu_named_barrier *b)
     b->arrived = b->expected = b->popc = b->votes = 0;
     memset(b->lanes, 0, sizeof b->lanes);
     b->generation++;
+    emu_race_complete(c->cluster, &b->arrivals, &b->done);
     emu_progress(c->cluster);
 }
 
@@ -41,6 +42,7 @@ static void cluster_arrive(struct emu_cluster *k, uint32_t threads)
     if (k->barrier_missing)
         return;
     k->barrier_phase++;
+    emu_race_complete(k, &k->arrivals, &k->done);
     k->barrier_missing = k->live_threads;
     emu_progress(k);
 }
@@ -97,6 +99,7 @@ static enum emu_next bar_arrive(struct emu_warp *w, const struct emu_insn *in, c
     b->votes += (uint32_t)__builtin_popcount(mask);
     b->lanes[w->id] |= mask;
     w->frag[w->cur].ticket = b->generation;
+    emu_race_release(w, &b->arrivals);
     check_warp(w, b);
     return EMU_NEXT;
 }
@@ -118,6 +121,7 @@ static enum emu_next run_bar(struct emu_warp *w, const struct emu_insn *in, uint
         f->wait = (struct emu_wait){.kind = EMU_WAIT_BAR, .at = id};
         return EMU_BLOCK;
     }
+    emu_race_acquire(w, b->done);
     bar_result(w, x, b, mask);
     return EMU_NEXT;
 }
@@ -184,6 +188,7 @@ static enum emu_next run_cluster_arrive(struct emu_warp *w, const struct emu_ins
     w->cluster_arrived |= mask;
     FOR_LANES(l, mask)
         w->cluster_ticket[l] = w->cta->cluster->barrier_phase;
+    emu_race_release(w, &w->cta->cluster->arrivals);
     cluster_arrive(w->cta->cluster, (uint32_t)__builtin_popcount(mask));
     return EMU_NEXT;
 }
@@ -198,6 +203,7 @@ static enum emu_next run_cluster_wait(struct emu_warp *w, const struct emu_insn 
             return EMU_BLOCK;
         }
     w->cluster_arrived &= ~mask;
+    emu_race_acquire(w, w->cta->cluster->done);
     return EMU_NEXT;
 }
 

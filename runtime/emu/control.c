@@ -72,6 +72,8 @@ bool emu_decode_call(struct emu_decode *d, struct emu_insn *in)
 static enum emu_next run_nothing(struct emu_warp *w, const struct emu_insn *in, uint32_t mask)
 {
     (void)in, (void)mask;
+    if (in->u8[0])
+        emu_race_strong(w);
     if (w->cta->cluster->grid->parallel)
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     return EMU_NEXT;
@@ -106,6 +108,7 @@ bool emu_decode_fence(struct emu_decode *d, struct emu_insn *in)
     if (wants_90 && !emu_need(d, EMU_NEED_90, "this fence"))
         return false;
     only_mods(d, names);
+    in->u8[0] = !strstr(d->text, "proxy");
     in->run = strstr(d->text, "proxy.async") && !strstr(d->text, "proxy.async.global") ? run_fence_async : run_nothing;
     return !d->nop || (emu_mem(d, 0, &a) && emu_imm(d, 1, &n));
 }

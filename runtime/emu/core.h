@@ -318,6 +318,7 @@ struct emu_warp {
     uint32_t cluster_arrived; /* lanes that have arrived at the cluster barrier and not waited */
     uint32_t cluster_ticket[32]; /* the phase they arrived in */
     struct emu_block *hit;    /* the allocation of the last global access */
+    uint32_t *clock;          /* race.c: by warp of the cluster, how much of its past this warp has seen */
     uint64_t fenced[32];      /* warp step of the lane's last fence.proxy.async */
     void *wgmma, *tcgen05;   /* private to wgmma.c, tcgen05.c; freed through emu_warp_free hooks */
     uint64_t steps;
@@ -334,6 +335,7 @@ struct emu_mbar {
     bool live, observed;
     uint64_t tx_done;           /* bytes completed in this phase, for reports */
     uint64_t arrived_warps, arrived_before; /* who arrived in this phase, in earlier ones: bit = warp */
+    uint32_t *arrivals, *done;  /* clocks of those who arrived, in this phase and in completed ones */
     const struct emu_insn *init_at, *last_tx; /* where it was made; the last operation that signalled bytes */
 };
 struct emu_named_barrier {
@@ -341,6 +343,7 @@ struct emu_named_barrier {
     uint64_t generation;
     uint32_t lanes[32];         /* by warp: lanes that have come while the warp is not complete */
     uint32_t warps;             /* warps that are complete in this generation */
+    uint32_t *arrivals, *done;  /* clocks, as an mbarrier's */
     uint32_t popc, votes;       /* of .red: true predicates, threads */
     uint32_t result_popc, result_votes;
 };
@@ -351,6 +354,7 @@ struct emu_cta {
     uint8_t *smem;              /* indexed by offset */
     uint64_t *smem_init;        /* one bit a byte */
     uint64_t *smem_writer;      /* by 16 bytes: who last wrote through the generic proxy: step << 16 | rank << 10 | thread; 0: nobody */
+    struct emu_cell *cells;     /* race.c: one a word of shared memory */
     struct emu_warp *warp;
     int nwarps;
     uint32_t nthreads, live_threads;
@@ -371,10 +375,12 @@ struct emu_cluster {
     uint64_t epoch;             /* grows whenever something happened that a blocked fragment may wait for */
     uint64_t rng;
     uint32_t barrier_phase, barrier_missing; /* cluster barrier: live threads that have not arrived */
+    uint32_t *arrivals, *done;  /* clocks of the cluster barrier */
+    uint32_t *strong;           /* clocks of all atomics, fences and strong stores so far */
     uint32_t live_threads;
     uint64_t quiet_since;       /* warp step of the last change */
     struct emu_stats stats;
-    bool failed, done;
+    bool failed;
     uint64_t turn;
     uint32_t slot;              /* which place on the device it holds: %smid */
 };
@@ -413,6 +419,26 @@ static inline uint64_t emu_addr_of(struct emu_warp *w, const struct emu_addr *a,
 static inline void emu_note_write(struct emu_cta *to, const struct emu_warp *w, uint32_t lane, uint32_t offset)
 {
     to->smem_writer[offset / 16] = w->cta->cluster->stats.warp_steps << 16 | w->cta->rank << 10 | (uint32_t)w->id * 32 | lane;
+}
+
+/* ---- races: race.c ---- */
+
+/* Notes an access of the generic proxy to shared memory and reports a race: another warp's access to the same bytes, one
+ * of both a write, with no barrier between. `n` at most 32 bytes. */
+bool emu_race_access(const struct emu_who *who, struct emu_cta *cta, uint32_t offset, uint32_t n, bool write);
+/* What was noted is forgotten: the bytes were written by an asynchronous operation or atomically. */
+void emu_race_forget(struct emu_cta *cta, uint32_t offset, uint32_t n);
+/* The warp publishes its past: into the clocks at *to, made when NULL. It takes over what clocks hold (NULL: nothing). */
+void emu_race_release(struct emu_warp *w, uint32_t **to);
+void emu_race_acquire(struct emu_warp *w, const uint32_t *from);
+/* The clocks of a barrier's arrivals become those of its completed phases. */
+void emu_race_complete(struct emu_cluster *k, uint32_t **arrivals, uint32_t **done);
+static inline bool emu_checked(const struct emu_cluster *k) { return !k->grid->emu->config.unchecked; }
+/* An atomic, a fence, a strong access: whoever does one later may have seen it. */
+static inline void emu_race_strong(struct emu_warp *w)
+{
+    emu_race_acquire(w, w->cta->cluster->strong);
+    emu_race_release(w, &w->cta->cluster->strong);
 }
 
 /* ---- reports ---------------------------------------------------------------------------------------------------- */
@@ -465,7 +491,9 @@ bool emu_mem_load(const struct emu_who *who, enum emu_space space, uint64_t addr
 bool emu_mem_store(const struct emu_who *who, enum emu_space space, uint64_t address, const void *from, uint32_t n);
 /* Where a lane's bytes lie on the host, checked: bounds, alignment (to n, at most 16; atomics and 32-byte accesses to
  * n), initialised when they are read. NULL after a fault. */
-enum emu_use { EMU_READ = 1, EMU_WRITE = 2, EMU_UNCHECKED = 4 /* may read what was never written */ };
+enum emu_use { EMU_READ = 1, EMU_WRITE = 2, EMU_UNCHECKED = 4 /* may read what was never written */,
+               EMU_STRONG = 8 /* volatile, relaxed, acquire, release: races with nothing */,
+               EMU_QUIET = 16 /* the caller looks for races itself */ };
 uint8_t *emu_mem_at(const struct emu_who *who, enum emu_space space, uint64_t address, uint32_t n, uint32_t align,
                     unsigned use);
 /* A shared-memory operand given as a 32- or 64-bit row: takes shared addresses of either width. */

@@ -1,5 +1,6 @@
 /* grid - one launch: checks it, makes the clusters that fit on the device, runs them on host threads until all are done. */
 #include "runtime/emu/parse.h"
+#include "runtime/emu/race.h"
 #include "runtime/emu/sched.h"
 
 #include <pthread.h>
@@ -152,6 +153,7 @@ static void cluster_free(struct emu_cluster *k)
             op->drop(op);
         free(op);
     }
+    emu_race_end(k);
     for (uint32_t i = 0; i < k->size && k->cta; i++)
         cta_free(&k->cta[i]);
     free(k->cta);
@@ -183,6 +185,10 @@ static struct emu_cluster *cluster_new(struct emu_grid *g, uint32_t id, uint32_t
         return NULL;
     }
     k->barrier_missing = k->live_threads;
+    if (!emu_race_start(k)) {
+        cluster_free(k);
+        return NULL;
+    }
     return k;
 }
 

@@ -53,6 +53,7 @@ static void check(struct emu_cta *c, struct emu_mbar *m)
     m->phase++;
     m->pending = m->expected;
     m->tx_done = 0;
+    emu_race_complete(c->cluster, &m->arrivals, &m->done);
     m->arrived_before |= m->arrived_warps;
     m->arrived_warps = 0;
     emu_progress(c->cluster);
@@ -76,6 +77,7 @@ static bool take(const struct emu_who *who, struct emu_cta *c, struct emu_mbar *
                              m->offset, m->pending, (unsigned long long)m->phase);
     m->pending -= n;
     note_arrival(who, c, m);
+    emu_race_release(who->w, &m->arrivals);
     c->cluster->quiet_since = c->cluster->stats.warp_steps;
     check(c, m);
     return true;
@@ -159,6 +161,9 @@ static bool do_init(const struct emu_who *who, struct emu_cta *c, uint32_t offse
     if (!emu_smem_write(who, c, offset, &zero, 8))
         return false;
     clear_init(c, offset);
+    free(m->arrivals);
+    free(m->done);
+    emu_race_forget(c, offset, 8);
     *m = (struct emu_mbar){.offset = offset, .expected = n, .pending = n, .live = true, .init_at = who->in};
     return true;
 }
@@ -234,6 +239,8 @@ static enum emu_next run_wait(struct emu_warp *w, const struct emu_insn *in, uin
         if (wait.parity > 1)
             return emu_fault(w, in, (int)l, "phase parity %u is neither 0 nor 1", wait.parity);
         done |= (uint32_t)((m->phase & 1) != wait.parity) << l;
+        if ((m->phase & 1) != wait.parity)
+            emu_race_acquire(w, m->done);
     }
     if (!done && !f->expired) {
         f->wait = wait;

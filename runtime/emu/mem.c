@@ -7,6 +7,7 @@ struct mem_insn {
     int n, bytes;       /* elements of the vector; bytes of one */
     int reg_bits;       /* width of the registers */
     bool sign, sync;    /* sync: acquire or release */
+    bool strong;        /* takes part in no race */
     const uint32_t *row;
 };
 
@@ -26,7 +27,7 @@ static inline void set_bits(uint64_t *init, uint64_t at, uint32_t n)
 
 /* All lanes within one array of `size` bytes that begins at `base`? Then the pointers are set and the bits of `init` kept. */
 static bool within(const uint64_t *a, uint32_t mask, uint64_t base, uint64_t first, uint64_t end, uint32_t n, uint32_t align,
-                   unsigned use, uint8_t *data, uint64_t *init, uint8_t **p)
+                   unsigned use, bool check, uint8_t *data, uint64_t *init, uint8_t **p)
 {
     if (end < first + n)
         return false;
@@ -35,7 +36,7 @@ static bool within(const uint64_t *a, uint32_t mask, uint64_t base, uint64_t fir
         uint64_t at = a[l] - base;
         if (at - first > room || (at & (align - 1)))
             return false;
-        if (init && (use & EMU_READ) && !bits_set(init, at, n))
+        if (init && check && (use & EMU_READ) && !bits_set(init, at, n))
             return false;
         p[l] = data + at;
     }
@@ -46,12 +47,16 @@ static bool within(const uint64_t *a, uint32_t mask, uint64_t base, uint64_t fir
 }
 
 /* The same in the block's own shared memory. */
-static bool within_shared(struct emu_warp *w, const uint64_t *a, uint32_t mask, uint64_t window, uint32_t n, unsigned use, uint8_t **p)
+static bool within_shared(struct emu_warp *w, const struct emu_insn *in, const uint64_t *a, uint32_t mask, uint64_t window, uint32_t n, unsigned use, uint8_t **p)
 {
     struct emu_cta *c = w->cta;
     uint64_t base = window + ((uint64_t)c->rank << EMU_RANK_SHIFT);
-    if (!within(a, mask, base, EMU_SMEM_FIRST, c->smem_end, n, n, use, c->smem, c->smem_init, p))
+    if (!within(a, mask, base, EMU_SMEM_FIRST, c->smem_end, n, n, use, emu_checked(c->cluster), c->smem, c->smem_init, p))
         return false;
+    if (c->cells && !(use & (EMU_STRONG | EMU_QUIET)))
+        FOR_LANES(l, mask)
+            if (!emu_race_access(EMU_WHO(w, in, l), c, (uint32_t)(a[l] - base), n, use & EMU_WRITE))
+                return false;
     if (use & EMU_WRITE)
         FOR_LANES(l, mask) {
             emu_note_write(c, w, l, (uint32_t)(a[l] - base));
@@ -77,21 +82,23 @@ static bool pointers(struct emu_warp *w, const struct emu_insn *in, enum emu_spa
     uint32_t align = n;
     struct emu_cta *c = w->cta;
     if (space == EMU_SHARED_CTA || space == EMU_SHARED_CLUSTER) {
-        if (within_shared(w, a, mask, 0, n, use, p))
+        if (within_shared(w, in, a, mask, 0, n, use, p))
             return true;
     } else if (space == EMU_GENERIC && a[__builtin_ctz(mask)] - EMU_SHARED_WINDOW < EMU_WINDOW_BYTES) {
-        if (within_shared(w, a, mask, EMU_SHARED_WINDOW, n, use, p))
+        if (within_shared(w, in, a, mask, EMU_SHARED_WINDOW, n, use, p))
             return true;
     } else if (space <= EMU_GLOBAL || space == EMU_CONST) {
         struct emu_block *b = w->hit;
         uint64_t first = a[__builtin_ctz(mask)];
         if (!b || first - b->address >= b->bytes)
             b = emu_find_block(c->cluster->grid->emu, first);
-        if (b && within(a, mask, b->address, 0, b->bytes, n, align, use, b->data, b->init, p)) {
+        if (b && within(a, mask, b->address, 0, b->bytes, n, align, use, emu_checked(c->cluster), b->data, b->init, p)) {
             w->hit = b;
             return true;
         }
     }
+    if (c->cluster->failed)
+        return false;
     FOR_LANES(l, mask)
         if (!(p[l] = emu_mem_at(EMU_WHO(w, in, l), space, a[l], n, align, use)))
             return false;
@@ -132,8 +139,10 @@ static enum emu_next run_ld(struct emu_warp *w, const struct emu_insn *in, uint3
 {
     const struct mem_insn *x = in->x;
     uint8_t *p[32];
-    if (!pointers(w, in, x->space, &x->at, mask, (uint32_t)(x->n * x->bytes), EMU_READ, p))
+    if (!pointers(w, in, x->space, &x->at, mask, (uint32_t)(x->n * x->bytes), EMU_READ | (x->strong ? EMU_STRONG : 0), p))
         return EMU_FAULT;
+    if (x->strong)
+        emu_race_strong(w);
     if (x->space == EMU_SHARED_CTA)
         count_banks(w, p, mask, (uint32_t)(x->n * x->bytes));
     for (int i = 0; i < x->n; i++) {
@@ -179,12 +188,43 @@ static enum emu_next run_ld(struct emu_warp *w, const struct emu_insn *in, uint3
     return EMU_NEXT;
 }
 
+/* The bytes that a lane stores. */
+static void stored_bytes(struct emu_warp *w, const struct mem_insn *x, uint32_t l, uint8_t *out)
+{
+    for (int i = 0; i < x->n; i++) {
+        uint64_t v[2] = {x->reg_bits > 32 ? emu_row64(w, x->row[i])[l] : emu_row(w, x->row[i])[l],
+                         x->bytes == 16 ? emu_row64(w, x->row[i] + 2)[l] : 0};
+        memcpy(out + i * x->bytes, v, (size_t)x->bytes);
+    }
+}
+
+/* Races of a store to the block's own shared memory. Several threads may store the same value to one place: such a store
+ * changes nothing and is not looked at. */
+static bool store_races(struct emu_warp *w, const struct emu_insn *in, const struct mem_insn *x, uint8_t *const *p, uint32_t mask)
+{
+    struct emu_cta *c = w->cta;
+    uint32_t n = (uint32_t)(x->n * x->bytes);
+    FOR_LANES(l, mask) {
+        uint8_t v[32];
+        if ((uintptr_t)p[l] - (uintptr_t)c->smem >= c->smem_end)
+            continue;
+        stored_bytes(w, x, l, v);
+        if (memcmp(p[l], v, n) && !emu_race_access(EMU_WHO(w, in, l), c, (uint32_t)(p[l] - c->smem), n, true))
+            return false;
+    }
+    return true;
+}
+
 static enum emu_next run_st(struct emu_warp *w, const struct emu_insn *in, uint32_t mask)
 {
     const struct mem_insn *x = in->x;
     uint8_t *p[32];
-    if (!pointers(w, in, x->space, &x->at, mask, (uint32_t)(x->n * x->bytes), EMU_WRITE, p))
+    if (!pointers(w, in, x->space, &x->at, mask, (uint32_t)(x->n * x->bytes), EMU_WRITE | (x->strong ? EMU_STRONG : EMU_QUIET), p))
         return EMU_FAULT;
+    if (w->cta->cells && !x->strong && !store_races(w, in, x, p, mask))
+        return EMU_FAULT;
+    if (x->strong)
+        emu_race_strong(w);
     if (x->space == EMU_SHARED_CTA)
         count_banks(w, p, mask, (uint32_t)(x->n * x->bytes));
     if (x->sync)
@@ -242,6 +282,7 @@ static bool mem_mods(struct emu_decode *d, struct mem_insn *x, bool *policy, enu
     static const char *const vecs[] = {"v2", "v4", "v8", NULL};
     int sem = emu_mod_one_of(d, sem_names);
     x->sync = sem == 2 || sem == 3;
+    x->strong = sem > 0;
     emu_mod_one_of(d, scope_names);
     int s = emu_mod_one_of(d, space_names);
     x->space = s < 0 ? EMU_GENERIC : spaces[s];

@@ -83,7 +83,7 @@ static uint8_t *global_at(const struct emu_who *who, uint64_t address, uint32_t 
         return NULL;
     uint64_t at = address - b->address;
     if (b->init) {
-        if ((use & (EMU_READ | EMU_UNCHECKED)) == EMU_READ && !all_init(b->init, at, n)) {
+        if ((use & (EMU_READ | EMU_UNCHECKED)) == EMU_READ && emu_checked(who->w->cta->cluster) && !all_init(b->init, at, n)) {
             emu_fault_who(who, "reads byte %llu of '%s', which was never written", (unsigned long long)at, b->name);
             return NULL;
         }
@@ -133,6 +133,8 @@ static bool shared_bounds(const struct emu_who *who, const struct emu_cta *cta, 
  * write, or by the issuing one. PTX ISA, "Async proxy". */
 static bool fenced(const struct emu_who *who, const struct emu_cta *cta, uint32_t offset, uint32_t n)
 {
+    if (!emu_checked(cta->cluster))
+        return true;
     for (uint32_t cell = offset / 16; cell <= (offset + n - 1) / 16; cell++) {
         uint64_t v = cta->smem_writer[cell], step = v >> 16;
         if (!v)
@@ -153,6 +155,8 @@ static bool fenced(const struct emu_who *who, const struct emu_cta *cta, uint32_
 
 static void note_writes(const struct emu_who *who, struct emu_cta *cta, uint32_t offset, uint32_t n)
 {
+    if (who->async)
+        emu_race_forget(cta, offset, n);
     for (uint32_t cell = offset / 16; cell <= (offset + n - 1) / 16; cell++)
         if (who->async)
             cta->smem_writer[cell] = 0;
@@ -160,11 +164,23 @@ static void note_writes(const struct emu_who *who, struct emu_cta *cta, uint32_t
             emu_note_write(cta, who->w, who->lane < 0 ? 0 : (uint32_t)who->lane, cell * 16);
 }
 
+/* Read and written at once: an atomic, which races with nothing. */
+static bool race_ok(const struct emu_who *who, struct emu_cta *cta, uint32_t offset, uint32_t n, unsigned use)
+{
+    if (use & EMU_QUIET)
+        return true;
+    if (((use & EMU_READ) && (use & EMU_WRITE)) || (use & EMU_STRONG)) {
+        emu_race_forget(cta, offset, n);
+        return true;
+    }
+    return emu_race_access(who, cta, offset, n, use & EMU_WRITE);
+}
+
 static uint8_t *shared_at(const struct emu_who *who, struct emu_cta *cta, uint32_t offset, uint32_t n, unsigned use)
 {
     if (!shared_bounds(who, cta, offset, n, use & EMU_WRITE ? "writes" : "reads"))
         return NULL;
-    if ((use & (EMU_READ | EMU_UNCHECKED)) == EMU_READ && !all_init(cta->smem_init, offset, n)) {
+    if ((use & (EMU_READ | EMU_UNCHECKED)) == EMU_READ && emu_checked(cta->cluster) && !all_init(cta->smem_init, offset, n)) {
         for (int i = 0; i < cta->n_mbar; i++)
             if (cta->mbar[i].live && cta->mbar[i].offset < offset + n && offset < cta->mbar[i].offset + 8) {
                 emu_fault_who(who, "reads shared 0x%x, which holds a live mbarrier", offset);
@@ -174,6 +190,8 @@ static uint8_t *shared_at(const struct emu_who *who, struct emu_cta *cta, uint32
         return NULL;
     }
     if (n && (use & EMU_READ) && who->async && !fenced(who, cta, offset, n))
+        return NULL;
+    if (n && !who->async && !race_ok(who, cta, offset, n, use))
         return NULL;
     if (n && (use & EMU_WRITE)) {
         set_init(cta->smem_init, offset, n);
@@ -192,7 +210,9 @@ bool emu_smem_read(const struct emu_who *who, struct emu_cta *cta, uint32_t offs
 
 bool emu_smem_write(const struct emu_who *who, struct emu_cta *cta, uint32_t offset, const void *from, uint32_t n)
 {
-    uint8_t *p = shared_at(who, cta, offset, n, EMU_WRITE);
+    /* what is stored a second time by another thread races with nothing */
+    bool same = offset <= cta->smem_end && n <= cta->smem_end - offset && !memcmp(cta->smem + offset, from, n);
+    uint8_t *p = shared_at(who, cta, offset, n, EMU_WRITE | (same ? EMU_QUIET : 0));
     if (p)
         memcpy(p, from, n);
     return p != NULL;

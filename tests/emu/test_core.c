@@ -304,6 +304,42 @@ static void test_cp_async(void)
         }
 }
 
+/* ---- races ---- */
+
+/* Two warps share a word; what orders them decides. The first stores, the second loads or stores. */
+static void test_races(void)
+{
+    static const struct { const char *first, *between_first, *between_second, *second; bool ok; } rows[] = {
+        {"st.shared.u32 [x], 1;", "", "", "ld.shared.u32 %r1, [x];", false},
+        {"st.shared.u32 [x], 1;", "bar.sync 0;", "bar.sync 0;", "ld.shared.u32 %r1, [x];", true},
+        {"st.shared.u32 [x], 1;", "bar.arrive 1, 64;", "bar.sync 1, 64;", "ld.shared.u32 %r1, [x];", true},
+        {"st.shared.u32 [x], 1;", "bar.sync 1, 32;", "bar.sync 2, 32;", "ld.shared.u32 %r1, [x];", false},
+        {"ld.shared.u32 %r1, [x];", "", "", "st.shared.u32 [x], 2;", false},
+        {"ld.shared.u32 %r1, [x];", "bar.sync 0;", "bar.sync 0;", "st.shared.u32 [x], 2;", true},
+        {"st.shared.u32 [x], 1;", "", "", "st.shared.u32 [x], 1;", true}, /* the same value */
+        {"st.shared.u32 [x], 1;", "", "", "st.shared.u32 [x], 2;", false},
+        {"st.shared.u8 [x], 1;", "", "", "st.shared.u8 [x+1], 2;", true}, /* other bytes */
+        {"red.shared.add.u32 [x], 1;", "", "", "red.shared.add.u32 [x], 2;", true},
+        {"st.volatile.shared.u32 [x], 1;", "", "", "ld.volatile.shared.u32 %r1, [x];", true},
+        {"st.shared.u32 [x], 1;", "mbarrier.arrive.shared.b64 _, [bar];",
+         "w: mbarrier.test_wait.parity.shared.b64 %p, [bar], 0; @!%p bra w;", "ld.shared.u32 %r1, [x];", true},
+    };
+    for (int t = 0; t < 3; t++)
+        for (int i = 0; i < COUNT(rows); i++) {
+            struct run r = run_open(EMU_SM90, (enum emu_timing)t);
+            struct buf b = {0};
+            r.launch.block[0] = 64;
+            buf_printf(&b, ".shared .align 8 .b64 bar;\n.shared .u32 x;\n.entry k() {\n .reg .pred %%p, %%q; .reg .b32 %%r<2>;\n"
+                           " mov.u32 %%r0, %%tid.x; setp.eq.u32 %%p, %%r0, 0; @%%p mbarrier.init.shared.b64 [bar], 32; @%%p st.shared.u32 [x], 9;\n"
+                           " bar.sync 0; setp.ge.u32 %%q, %%r0, 32; @%%q bra second;\n %s %s ret;\nsecond: %s %s ret; }\n",
+                       rows[i].first, rows[i].between_first, rows[i].between_second, rows[i].second);
+            bool ok = run_text(&r, header_80, b.at);
+            claim(ok == rows[i].ok && (ok || strstr(r.error, "race: ")), "race %d, %s: %s", i, timing_names[t], ok ? "ran" : r.error);
+            buf_free(&b);
+            emu_close(r.e);
+        }
+}
+
 /* ---- clusters ---- */
 
 /* Each block adds its rank to its neighbour's word through shared::cluster memory and signals a remote mbarrier. */
@@ -366,6 +402,7 @@ int main(void)
     test_memory_widths();
     test_atomics();
     test_cp_async();
+    test_races();
     test_cluster();
     test_endless();
     printf("%d passed, %d failed\n", passed, failed);
