@@ -130,6 +130,8 @@ void mma_zero_unless_kept(struct gen *g, struct mma_acc *acc, const struct opd *
 /* 16-bit A fragments of all steps, [step][block][4], of a tile computed in `lay`: an accumulator layout over the operand's
  * mn and k axes with `blocks` blocks along M. What was an accumulator's fragment is an A fragment once narrowed. */
 struct opd *mma_register_fragments(struct gen *g, struct mma_op *op, const struct layout *lay, int blocks);
+/* The half of a descriptor that holds the address and LBO. In a cluster the upper bits of a shared address name the CTA. */
+struct opd mma_descriptor_low(struct gen *g, struct opd address, int lbo);
 /* 64-bit descriptor from its halves. */
 struct opd mma_descriptor(struct gen *g, struct opd low, uint32_t high);
 

@@ -322,6 +322,13 @@ bool mma_check_descriptor(struct gen *g, const struct mma_op *op, const struct m
     return true;
 }
 
+struct opd mma_descriptor_low(struct gen *g, struct opd address, int lbo)
+{
+    struct opd start = lir_shr_u(g->l, address, 4);
+    if (g->fn->cluster > 1) start = lir_and(g->l, start, opd_imm(0x3fff));
+    return lir_add(g->l, start, opd_imm((lbo & 0x3ffff) >> 4 << 16));
+}
+
 struct opd mma_descriptor(struct gen *g, struct opd low, uint32_t high)
 {
     struct opd d = lir_reg(g->l, RC_B64);

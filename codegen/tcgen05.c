@@ -215,8 +215,7 @@ static struct descriptor describe(struct gen *g, struct mma_op *op, struct mma_o
 {
     int lbo, sbo;
     mma_descriptor_strides(o, &lbo, &sbo);
-    struct opd low = lir_add(g->l, lir_shr_u(g->l, mma_address(g, op, o), 4), opd_imm((lbo & 0x3ffff) >> 4 << 16));
-    return (struct descriptor){ low, (uint32_t)((sbo & 0x3ffff) >> 4) | 1u << 14 | swizzle_code(o->form.swizzle) << 29 };
+    return (struct descriptor){ mma_descriptor_low(g, mma_address(g, op, o), lbo), (uint32_t)((sbo & 0x3ffff) >> 4) | 1u << 14 | swizzle_code(o->form.swizzle) << 29 };
 }
 
 static struct opd advance(struct gen *g, struct descriptor d, int bytes)

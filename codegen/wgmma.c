@@ -276,8 +276,7 @@ static struct descriptor describe(struct gen *g, struct mma_op *op, struct mma_o
     int lbo, sbo;
     mma_descriptor_strides(o, &lbo, &sbo);
     struct opd at = lir_add(l, mma_address(g, op, o), lir_mul(l, group, opd_imm(mma_mn_bytes(o, group_mn))));
-    struct opd low = lir_add(l, lir_shr_u(l, at, 4), opd_imm((lbo & 0x3ffff) >> 4 << 16));
-    return (struct descriptor){ low, (uint32_t)((sbo & 0x3ffff) >> 4) | swizzle_code(o->form.swizzle) << 30 };
+    return (struct descriptor){ mma_descriptor_low(g, at, lbo), (uint32_t)((sbo & 0x3ffff) >> 4) | swizzle_code(o->form.swizzle) << 30 };
 }
 
 static struct opd advance(struct gen *g, struct descriptor d, int bytes)
