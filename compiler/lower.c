@@ -452,6 +452,7 @@ static void lower_items(struct lower *L)
     lower_task(L);
     if (L->d->errors) return;
     each_item(L, N_pipe, declare_pipe);
+    if (L->d->errors) return;
     L->kernel_scope = L->scope;
     each_item(L, N_role, lower_role);
     if (!L->d->errors && !L->fn->roles.n) diag_error(L->d, L->fn->span, "kernel '%s' has no role", L->fn->name);

@@ -10,6 +10,7 @@
 #include "compiler/lower.h"
 
 #define MAX_FACTORS 16
+#define LEAST_STEP 8 /* coordinates that the smallest product of any tensor core contracts */
 
 struct product {
     const struct node *node[MAX_FACTORS];
@@ -150,7 +151,7 @@ static void emit(struct lower *L, const struct node *n, const struct product *p,
 static void by_granules(struct lower *L, const struct node *n, struct product *p, struct ir_var *v, struct ir_axis *x, int64_t size)
 {
     struct sym *s = axis_sym(L, x), *keep = L->scope;
-    if (!s || size < 1 || size >= x->tile || x->tile % size) {
+    if (!s || size < LEAST_STEP || size >= x->tile || x->tile % size) {
         diag_error(L->d, n->b->span, "a factor differs along '%s' within one mma", x->name);
         diag_note(L->d, n->b->span, "a factor may depend on %s through a granule that divides its tile of %d: %s/32", x->name, x->tile, x->name);
         return;
