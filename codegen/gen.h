@@ -59,6 +59,7 @@ struct gen_field {
 struct gen_pipe {
     struct ir_pipe *ir;
     int depth, slot_bytes, offset; /* offset of slot 0 in shared memory */
+    int pad;                  /* bytes past the last slot that tensor cores may read: rows that they round up to */
     int full, empty;          /* offsets of the barrier arrays */
     int full_count, empty_count, tx_bytes;
     struct gen_role *producer;
@@ -212,6 +213,7 @@ struct mma_family {
     /* End of the role's task: everything in flight is waited for and released. */
     void (*task_end)(struct gen *g);
 };
+void mma_slot_pad(struct gen *g, struct gen_pipe *p); /* sets p->pad, once fields have their places */
 const struct mma_family *mma_choose(const struct target *t, const struct ir_fn *fn);
 
 #endif

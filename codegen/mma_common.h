@@ -36,6 +36,7 @@ struct mma_acc {
     struct gen_role *role;
     struct ir_axis *m[IR_RANK], *n[IR_RANK];
     int nm, nn, rows, cols;   /* rows, cols: the tile's size */
+    int rows_read, cols_read; /* what descriptors of A and B cover: rounded up; 0: nothing is read through descriptors */
     int wm, wn;               /* warps (mma.sync) or warpgroups (wgmma) along M and N */
     int m_atoms, n_atoms;     /* mma.sync: atoms of a warp, 16 rows and 8 columns; wgmma: blocks of 64 rows, atoms of 8 columns */
     int column;               /* tcgen05: first column in tensor memory */

@@ -107,6 +107,34 @@ static bool field_form(struct gen *g, struct mma_op *op, struct mma_operand *o)
     return true;
 }
 
+/* Bytes past the end of its field that an operand is read. */
+static int past_field(const struct mma_operand *o, const struct gen_field *gf, int read)
+{
+    if (read <= o->size) return 0;
+    const struct ir_expr *inner = o->e->args[gf->inner];
+    bool k_major = inner->naxes && mma_axis_at(o->k, o->nk, inner->axis) >= 0;
+    int panels = (read + gf->per_panel - 1) / gf->per_panel;
+    if (!k_major) return (panels - gf->panels) * gf->panel_bytes;
+    return o->nmn ? (read - o->size) * axis_rows(gf, arg_of(o->e, o->mn[o->nmn - 1])) * gf->span : 0;
+}
+
+void mma_slot_pad(struct gen *g, struct gen_pipe *p)
+{
+    struct mma_state *st = mma_state(g);
+    p->pad = 0;
+    for (int i = 0; i < st->ops.n; i++) {
+        const struct mma_op *op = st->ops.at[i];
+        const struct mma_operand *side[2] = { &op->a, &op->b };
+        int read[2] = { op->acc->rows_read, op->acc->cols_read };
+        for (int k = 0; k < 2; k++) {
+            if (!side[k]->field || side[k]->field->pipe != p->ir) continue;
+            const struct gen_field *gf = pipe_field(g, side[k]->field);
+            int past = gf->offset + gf->bytes + past_field(side[k], gf, read[k]) - p->slot_bytes;
+            if (past > p->pad) p->pad = past;
+        }
+    }
+}
+
 /* ---- steps ---- */
 
 /* The axis whose coordinates a step of 32 bytes walks: the contiguous one of a K-major operand, else the last. */

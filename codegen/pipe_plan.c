@@ -361,7 +361,7 @@ static int loop_depth(const ir_block *b, const struct ir_pipe *p, int depth)
 
 enum { MOST_SLOTS = 8 };
 
-static int pipe_bytes(const struct gen_pipe *p, int depth) { return p->slot_bytes * depth + 1024; }
+static int pipe_bytes(const struct gen_pipe *p, int depth) { return p->slot_bytes * depth + p->pad + 1024; }
 
 /* Pipes that say `auto` get two slots, those never produced in a loop one; what memory is left goes to the innermost. */
 static void choose_depths(struct gen *g)
@@ -405,7 +405,7 @@ void pipe_note_budget(struct gen *g)
 
 static void place_pipe(struct gen *g, struct gen_pipe *p)
 {
-    p->offset = gen_smem(g, p->slot_bytes * p->depth, 1024);
+    p->offset = gen_smem(g, p->slot_bytes * p->depth + p->pad, 1024);
     p->full = gen_smem(g, 8 * p->depth, 8);
     p->empty = gen_smem(g, 8 * p->depth, 8);
 }
@@ -485,6 +485,7 @@ void pipe_plan(struct gen *g)
         r->warps = 1;
     }
     if (g->failed) return;
+    for (int i = 0; i < fn->pipes.n; i++) mma_slot_pad(g, fn->pipes.at[i]->cg);
     choose_depths(g);
     for (int i = 0; i < fn->pipes.n; i++) place_pipe(g, fn->pipes.at[i]->cg);
 }

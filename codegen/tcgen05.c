@@ -30,6 +30,8 @@ static void place_acc(struct gen *g, struct gen_role *r, struct mma_acc *acc)
     struct mma_tmem *t = &mma_state(g)->tmem;
     acc->layout = layout_tmem(g->arena, acc->m, acc->nm, acc->n, acc->nn, r->warps);
     acc->column = t->used;
+    acc->rows_read = blocks(acc) * block_rows(acc);
+    acc->cols_read = padded(acc);
     t->used += blocks(acc) * padded(acc);
     if (!acc->layout)
         gen_error(g, acc->var->span, "the axes of '%s' do not divide into lanes of tensor memory: all but the first on each side should have tiles of powers of two (say `by 16`)", acc->var->name);

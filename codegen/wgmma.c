@@ -40,6 +40,8 @@ static void place_acc(struct gen *g, struct gen_role *r, struct mma_acc *acc)
     acc->wn = groups / acc->wm;
     acc->m_atoms = blocks / acc->wm;
     acc->n_atoms = atoms / acc->wn;
+    acc->rows_read = blocks * BLOCK_ROWS;
+    acc->cols_read = atoms * 8;
     struct layout *lay = layout_wgmma(g->arena, acc->m, acc->nm, acc->n, acc->nn, acc->wm, acc->m_atoms);
     acc->layout = lay;
     if (!lay)
