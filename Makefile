@@ -26,7 +26,7 @@ CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 TEST_SRC := $(shell find tests -name 'test_*.c' 2>/dev/null | sort)
 TEST_EXE := $(TEST_SRC:%.c=$(B)/%)
 
-.PHONY: all lib tests tools test check includes docs demo diff install clean
+.PHONY: all lib tests tools test check includes docs demo diff python install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 

@@ -1,5 +1,6 @@
 /* cli_info - dgc help, dgc targets and dgc doctor. */
 #include "runtime/cli.h"
+#include "runtime/cache.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,7 +86,7 @@ int cli_verb_doctor(struct cli *c)
         printf("emulator   %s, %d multiprocessors\n", d->props.name, d->props.sms);
         device_close(d);
     }
-    printf("cache      %s\n", module_cache_folder(cache, sizeof cache) ? cache : "off");
+    printf("cache      %s\n", cache_folder(cache, sizeof cache) ? cache : "off");
     return 0;
 }
 

@@ -85,6 +85,12 @@ struct slot_dim {
 struct entry;
 struct variant;
 
+/* What the model chose for one question. */
+struct memo {
+    struct memo *next;
+    const char *asked, *answer;
+};
+
 struct dgk_kernel {
     struct dgk_kernel *next;
     struct dgk_context *context;
@@ -101,6 +107,7 @@ struct dgk_kernel {
     VEC(struct binding) tune;
     VEC(const char *) import_dirs;
     struct variant *variants;
+    struct memo *memos;
     struct entry **entries;
     int n_entries, cap_entries;
     dgk_counts counts;
@@ -115,7 +122,9 @@ struct variant {
     struct image *image;
     struct ir_fn *fn;               /* NULL when the image came from the cache */
     struct device_module *module;   /* NULL until first loaded */
-    int *arg_of;                    /* image argument -> slot: the same order, so the identity; kept for clarity of use */
+    bool cached;                    /* it came from the cache, */
+    const void *code;               /* with its cubin, or NULL */
+    size_t code_bytes;
 };
 
 /* What decides a variant, worked out from a call. */

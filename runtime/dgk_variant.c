@@ -1,14 +1,18 @@
 /* dgk_variant - a kernel compiled for one choice of types, inner dimensions, compiled-in sizes and tune values; each of them
  * read off a call's arguments. */
+#define _GNU_SOURCE /* dl_iterate_phdr */
 #include "runtime/dgk_inside.h"
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "codegen/codegen.h"
+#include "runtime/cache.h"
+#include "runtime/cache_image.h"
 
 /* ---- what a call wants --------------------------------------------------------------------------------------- */
 
@@ -100,6 +104,63 @@ enum dgk_status variant_want(struct dgk_kernel *k, const dgk_value *values, int 
     return s;
 }
 
+/* ---- the cache ------------------------------------------------------------------------------------------------ *
+ * Two kinds of entries: what was chosen for a shape, and a variant's image with its cubin. The key of either is everything it
+ * follows from: this very build of libdgk, the sources, the choices, the target, the driver, and what names an assembler. A
+ * newer ptxas alone does not make old entries wrong: it is asked for what is compiled from now on. */
+
+struct build {
+    const void *here;
+    char id[96];
+};
+
+static int see_object(struct dl_phdr_info *o, size_t size, void *state)
+{
+    struct build *b = state;
+    bool ours = false;
+    (void)size;
+    for (int i = 0; i < o->dlpi_phnum; i++) {
+        const ElfW(Phdr) *p = &o->dlpi_phdr[i];
+        uintptr_t at = o->dlpi_addr + p->p_vaddr;
+        ours |= p->p_type == PT_LOAD && (uintptr_t)b->here >= at && (uintptr_t)b->here < at + p->p_memsz;
+    }
+    for (int i = 0; ours && i < o->dlpi_phnum; i++) {
+        if (o->dlpi_phdr[i].p_type != PT_NOTE) continue;
+        const char *at = (const char *)(o->dlpi_addr + o->dlpi_phdr[i].p_vaddr), *end = at + o->dlpi_phdr[i].p_memsz;
+        while (at + sizeof(ElfW(Nhdr)) < end) {
+            const ElfW(Nhdr) *n = (const ElfW(Nhdr) *)at;
+            const unsigned char *desc = (const unsigned char *)at + sizeof *n + ((n->n_namesz + 3) & ~3u);
+            if (n->n_type == 3 && n->n_namesz == 4) /* NT_GNU_BUILD_ID */
+                for (unsigned k = 0; k < n->n_descsz && k < 40; k++) snprintf(b->id + 2 * k, 3, "%02x", desc[k]);
+            at = (const char *)desc + ((n->n_descsz + 3) & ~3u);
+        }
+    }
+    return ours;
+}
+
+/* The linker's number of this build: "" when it has none, and then nothing is kept. */
+static const char *build_id(struct build *b)
+{
+    *b = (struct build){ .here = (const void *)(uintptr_t)&see_object };
+    dl_iterate_phdr(see_object, b);
+    return b->id;
+}
+
+static bool cache_key(const struct dgk_kernel *k, const char *kind, const char *choices, struct buf *key)
+{
+    struct build b;
+    const char *ptxas = getenv("DGC_PTXAS"), *options = getenv("DGC_PTXAS_OPTIONS");
+    const struct device_props *p = &k->context->device->props;
+    if (!*build_id(&b)) return false;
+    buf_printf(key, "%s|%s|%s|%s|%s|%s|%s|%s|%s|%s\n", kind, b.id, k->node->name, k->symbol ? k->symbol : "", k->context->target->name, p->arch,
+               p->emulated ? "" : p->driver, ptxas ? ptxas : "", options ? options : "", choices);
+    for (int i = 0; i < k->diag.files.n; i++) {
+        buf_printf(key, "|%u\n", k->diag.files.at[i].size);
+        buf_bytes(key, k->diag.files.at[i].text, k->diag.files.at[i].size);
+    }
+    return true;
+}
+
 /* ---- bindings ------------------------------------------------------------------------------------------------- */
 
 struct choices {
@@ -133,36 +194,109 @@ static void settle(struct choices *c, const struct dgk_kernel *k)
     c->options = (struct compile_options){ k->context->target->name, c->params.at, c->params.n, c->tune.at, c->tune.n, c->inner.at, c->inner.n };
 }
 
-static void put_tune(struct choices *c, const struct dgk_kernel *k, const struct wanted *w)
+/* The sizes that the model sees keep seven leading bits, rounded up: near shapes share a choice, and so a variant. */
+static int64_t rounded(int64_t size)
 {
-    const char *names[SLOTS_MAX];
-    struct binding chosen[SLOTS_MAX];
-    for (int i = 0; i < k->n_dims; i++) names[i] = k->dims[i].name;
-    for (int i = 0; i < k->tune.n; i++) put(c, k->tune.at[i].name, k->tune.at[i].value, 1);
-    settle(c, k);
-    struct choose_ask ask = { &c->arena, k->file, k->node, &c->options, names, w->size, k->n_dims, &k->context->device->props,
-                              k->context->sms ? k->context->sms : k->context->device->props.sms };
-    int n = choose_tune(&ask, chosen, COUNT(chosen));
-    for (int i = 0; i < n; i++) {
-        bool fixed = false;
-        for (int j = 0; j < k->tune.n; j++) fixed |= !strcmp(k->tune.at[j].name, chosen[i].name);
-        if (!fixed) put(c, chosen[i].name, chosen[i].value, 1);
-    }
-}
-
-static void choose(struct choices *c, const struct dgk_kernel *k, const struct wanted *w)
-{
-    put_params(c, k, w);
-    for (int i = 0; i < k->n_args; i++)
-        if (k->args[i].rank && (k->args[i].n_inner > 1 || k->args[i].fixed_inner >= 0)) put(c, k->args[i].name, arena_printf(&c->arena, "%d", w->inner[i]), 2);
-    put_tune(c, k, w);
-    settle(c, k);
+    int64_t step = 1;
+    while (size / step >= 128) step *= 2;
+    return ceil_div(size, step) * step;
 }
 
 static void print_bindings(struct buf *b, const struct binding *at, int n)
 {
     for (int i = 0; i < n; i++) buf_printf(b, "%s=%s;", at[i].name, at[i].value);
     buf_printf(b, "|");
+}
+
+static struct memo *find_memo(struct dgk_kernel *k, const char *asked)
+{
+    for (struct memo *m = k->memos; m; m = m->next)
+        if (!strcmp(m->asked, asked)) return m;
+    return NULL;
+}
+
+static const char *kept_choice(const struct dgk_kernel *k, const char *asked, struct arena *a)
+{
+    struct buf key = { 0 };
+    void *data;
+    size_t n;
+    const char *found = NULL;
+    if (cache_key(k, "choice", asked, &key) && cache_get(key.at, key.n, &data, &n)) {
+        found = arena_strndup(a, data, n);
+        free(data);
+    }
+    buf_free(&key);
+    return found;
+}
+
+static void keep_choice(const struct dgk_kernel *k, const char *asked, const char *answer)
+{
+    struct buf key = { 0 }, note = { 0 };
+    buf_printf(&note, "choice %s %s %s", k->node->name, k->context->target->name, asked);
+    if (cache_key(k, "choice", asked, &key)) cache_put(key.at, key.n, answer, strlen(answer), note.at);
+    buf_free(&key);
+    buf_free(&note);
+}
+
+/* What the model says for these sizes: asked once, remembered here and in the cache. */
+static const char *answer(struct choices *c, struct dgk_kernel *k, const struct wanted *w, int sms)
+{
+    const char *names[SLOTS_MAX];
+    int64_t sizes[SLOTS_MAX];
+    struct binding chosen[SLOTS_MAX];
+    struct buf asked = { 0 }, text = { 0 };
+    print_bindings(&asked, c->params.at, c->params.n);
+    print_bindings(&asked, c->tune.at, c->tune.n);
+    print_bindings(&asked, c->inner.at, c->inner.n);
+    for (int i = 0; i < k->n_dims; i++) {
+        names[i] = k->dims[i].name;
+        sizes[i] = k->dims[i].compiled_in ? w->size[i] : rounded(w->size[i]);
+        buf_printf(&asked, "%s=%" PRId64 ";", names[i], sizes[i]);
+    }
+    buf_printf(&asked, "|%d", sms);
+    struct memo *m = find_memo(k, asked.at);
+    if (!m) {
+        m = new(&k->arena, struct memo);
+        m->asked = arena_strndup(&k->arena, asked.at, asked.n);
+        m->answer = kept_choice(k, m->asked, &k->arena);
+        m->next = k->memos;
+        k->memos = m;
+    }
+    if (!m->answer) {
+        struct choose_ask ask = { &c->arena, k->file, k->node, &c->options, names, sizes, k->n_dims, &k->context->device->props, sms };
+        int n = choose_tune(&ask, chosen, COUNT(chosen));
+        for (int i = 0; i < n; i++) buf_printf(&text, "%s=%s\n", chosen[i].name, chosen[i].value);
+        m->answer = arena_strndup(&k->arena, text.at ? text.at : "", text.n);
+        keep_choice(k, m->asked, m->answer);
+    }
+    buf_free(&asked);
+    buf_free(&text);
+    return m->answer;
+}
+
+static void put_tune(struct choices *c, struct dgk_kernel *k, const struct wanted *w)
+{
+    for (int i = 0; i < k->tune.n; i++) put(c, k->tune.at[i].name, k->tune.at[i].value, 1);
+    settle(c, k);
+    int sms = k->context->sms ? k->context->sms : k->context->device->props.sms;
+    for (const char *at = answer(c, k, w, sms), *eq, *end; *at; at = end + 1) {
+        end = at + strcspn(at, "\n");
+        eq = at + strcspn(at, "=");
+        if (!*end || eq >= end) break;
+        const char *name = arena_strndup(&c->arena, at, (size_t)(eq - at));
+        bool fixed = false;
+        for (int j = 0; j < k->tune.n; j++) fixed |= !strcmp(k->tune.at[j].name, name);
+        if (!fixed) put(c, name, arena_strndup(&c->arena, eq + 1, (size_t)(end - eq - 1)), 1);
+    }
+}
+
+static void choose(struct choices *c, struct dgk_kernel *k, const struct wanted *w)
+{
+    put_params(c, k, w);
+    for (int i = 0; i < k->n_args; i++)
+        if (k->args[i].rank && (k->args[i].n_inner > 1 || k->args[i].fixed_inner >= 0)) put(c, k->args[i].name, arena_printf(&c->arena, "%d", w->inner[i]), 2);
+    put_tune(c, k, w);
+    settle(c, k);
 }
 
 static char *key_of(const struct choices *c)
@@ -251,6 +385,38 @@ static struct variant *look_up(const struct dgk_kernel *k, const char *key)
     return NULL;
 }
 
+static struct variant *from_cache(struct dgk_kernel *k, const char *choices)
+{
+    struct buf key = { 0 };
+    void *data = NULL;
+    size_t n;
+    struct variant *v = NULL;
+    if (cache_key(k, "variant", choices, &key) && cache_get(key.at, key.n, &data, &n) && (v = calloc(1, sizeof *v))) {
+        char *kept = arena_alloc(&v->arena, n + 1);
+        memcpy(kept, data, n);
+        v->image = image_unpack(&v->arena, kept, n, &v->code, &v->code_bytes);
+        v->cached = true;
+        if (!v->image) free_variant(v), v = NULL;
+    }
+    if (v) k->counts.from_cache++;
+    free(data);
+    buf_free(&key);
+    return v;
+}
+
+static void to_cache(const struct dgk_kernel *k, const struct variant *v, const void *code, size_t bytes)
+{
+    struct buf key = { 0 }, data = { 0 }, note = { 0 };
+    buf_printf(&note, "%s %s %s", v->image->kernel, v->image->target, v->key);
+    if (cache_key(k, "variant", v->key, &key)) {
+        image_pack(v->image, code, bytes, &data);
+        cache_put(key.at, key.n, data.at, data.n, note.at);
+    }
+    buf_free(&key);
+    buf_free(&data);
+    buf_free(&note);
+}
+
 /* One look at the variants, and one compilation: DGK_OK with *out NULL asks for another, with more compiled in. */
 static enum dgk_status attempt(struct dgk_kernel *k, const struct wanted *w, bool may_compile, struct variant **out, struct buf *explain,
                                struct fault *why)
@@ -268,7 +434,9 @@ static enum dgk_status attempt(struct dgk_kernel *k, const struct wanted *w, boo
         s = fault_set(why, DGK_CAPTURING, "%s was not called with these types and layouts before, and nothing is compiled while a graph is captured; "
                       "call it once (or dgk_prepare it) before the capture", k->node->name);
     } else {
-        struct variant *v = compile_once(k, &c, &d, explain);
+        struct variant *v = explain ? NULL : from_cache(k, key);
+        d.errors = 0;
+        if (!v) v = compile_once(k, &c, &d, explain);
         if (!v) s = fault_set(why, DGK_NO_MEMORY, "no memory for a variant");
         if (v && v->image && !d.errors) {
             v->key = key;
@@ -276,7 +444,7 @@ static enum dgk_status attempt(struct dgk_kernel *k, const struct wanted *w, boo
             if (!explain) { /* an explained one is the asker's */
                 v->next = k->variants;
                 k->variants = v;
-                k->counts.compiled++;
+                k->counts.compiled += !v->cached;
             }
         } else {
             if (v && !needs_numbers(k, w, &d)) s = said(&d, why);
@@ -297,8 +465,32 @@ enum dgk_status variant_find(struct dgk_kernel *k, const struct wanted *w, bool 
     return s;
 }
 
-enum dgk_status variant_load(struct dgk_kernel *k, struct variant *v, struct fault *why)
+static enum dgk_status load_assembled(struct dgk_kernel *k, struct variant *v, struct fault *why)
 {
     static const struct assemble_options options = { .accept_bad_code = true, .driver = module_driver_assembles };
-    return v->module ? DGK_OK : module_load(k->context->device, v->image, &options, &v->module, NULL, why);
+    struct device *d = k->context->device;
+    void *cubin;
+    size_t bytes;
+    enum dgk_status s = module_cubin(d, v->image, &options, &cubin, &bytes, NULL, why);
+    if (s == DGK_NO_ASSEMBLER) return d->ops->load(d, v->image->ptx, v->image->ptx_bytes, &v->module, why); /* the driver takes PTX, too */
+    if (s) return s;
+    s = d->ops->load(d, cubin, bytes, &v->module, why);
+    if (!s) to_cache(k, v, cubin, bytes);
+    free(cubin);
+    return s;
+}
+
+enum dgk_status variant_load(struct dgk_kernel *k, struct variant *v, struct fault *why)
+{
+    struct device *d = k->context->device;
+    if (v->module) return DGK_OK;
+    enum dgk_status s = module_runs(d, v->image, why);
+    if (s) return s;
+    if (!d->props.emulated) {
+        if (v->code && !d->ops->load(d, v->code, v->code_bytes, &v->module, why)) return DGK_OK;
+        return load_assembled(k, v, why);
+    }
+    s = d->ops->load(d, v->image->ptx, v->image->ptx_bytes, &v->module, why);
+    if (!s && !v->cached) to_cache(k, v, NULL, 0);
+    return s;
 }
