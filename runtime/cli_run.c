@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/tensor.h"
 
@@ -85,6 +86,12 @@ static enum dgk_status read_scalar(struct call_arg *to, const struct image_arg *
     return DGK_OK;
 }
 
+static bool is_npy(const char *path)
+{
+    size_t n = strlen(path);
+    return n > 4 && !strcmp(path + n - 4, ".npy");
+}
+
 static enum dgk_status read_argument(struct job *j, int i, struct fault *why)
 {
     const struct image_arg *a = &j->image->args.at[i];
@@ -97,9 +104,15 @@ static enum dgk_status read_argument(struct job *j, int i, struct fault *why)
     }
     if (!text) return fault_set(why, DGK_BAD_ARGUMENT, "argument '%s' (%s) is missing; write %s=FILE.npy, or a generator", a->name, type_name(a->type), a->name);
     if (a->rank == 0) return read_scalar(&j->call.args[i], a, text, why);
+    if (a->dir == IMAGE_INOUT && is_npy(text)) { /* updated in place; a new file begins as zeros */
+        if (!j->to[i]) j->to[i] = text;
+        if ((j->call.args[i].later = access(text, F_OK) != 0)) return DGK_OK;
+    }
     enum dgk_status s = tensor_load(&j->tensors[i], text, a->type, -1, NULL, why);
     if (s) return fault_prefix(why, "argument '%s': ", a->name), s;
-    j->call.args[i].tensor = &j->tensors[i];
+    struct tensor *t = &j->tensors[i]; /* .npy has no bf16 and no fp8: unsigned integers of their width are their bits */
+    if (type_kind(t->type) == TYPE_UINT && type_is_float(a->type) && type_bits(t->type) == type_bits(a->type)) t->type = a->type;
+    j->call.args[i].tensor = t;
     return DGK_OK;
 }
 
@@ -109,7 +122,7 @@ static enum dgk_status make_outputs(struct job *j, struct fault *why)
         const struct image_arg *a = &j->image->args.at[i];
         struct tensor *t = &j->tensors[i];
         enum dgk_status s;
-        if (a->dir != IMAGE_OUT) continue;
+        if (a->dir != IMAGE_OUT && !j->call.args[i].later) continue;
         *t = (struct tensor){ .type = a->type, .rank = a->rank };
         if ((s = launch_shape(&j->call, i, t->shape, why))) return s;
         tensor_row_major(t);

@@ -40,7 +40,7 @@ static enum dgk_status check_kind(struct call *c, int i, struct fault *why)
     char shape[160];
     if (a->rank == 0)
         return c->args[i].given ? DGK_OK : fault_set(why, DGK_BAD_ARGUMENT, "argument '%s', a scalar %s, is missing", a->name, type_name(a->type));
-    if (!t) return a->dir == IMAGE_OUT ? DGK_OK : fault_set(why, DGK_BAD_ARGUMENT, "argument '%s', a tensor of %s, is missing", a->name, type_name(a->type));
+    if (!t) return a->dir == IMAGE_OUT || c->args[i].later ? DGK_OK : fault_set(why, DGK_BAD_ARGUMENT, "argument '%s', a tensor of %s, is missing", a->name, type_name(a->type));
     if (t->type != a->type)
         return fault_set(why, DGK_BAD_ARGUMENT, "argument '%s' is %s; the kernel takes %s (append \":%s\" to convert)", a->name,
                          type_name(t->type), type_name(a->type), type_name(a->type));

@@ -13,6 +13,7 @@ struct call_arg {
     int64_t integer;       /* the scalar: of integer type, */
     double real;           /* or of floating type */
     bool given;
+    bool later;            /* an inout tensor that the caller makes between bind and place, like an output */
 };
 
 /* Where an argument lies on the device while the call lasts. */
