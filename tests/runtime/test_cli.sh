@@ -55,6 +55,12 @@ expect 0 "" run $K X="$T/d.npy" Y="$T/y.safetensors:part.one"
 expect 0 "Y: f32 [40, 24]" run $K X="$T/y.safetensors:part.one"
 expect 1 "has no tensor 'part.two'; it has part.one" run $K X="$T/y.safetensors:part.two"
 
+# An inout file that is not there begins as zeros; one that is, is updated in place.
+for acc in 0 1; do
+    expect 0 "as the spec says" run $G --check -D ACC=$acc "A=rand(16,64):bf16" "B=rand(8,64):bf16" D="$T/inout.npy"
+    [ -s "$T/inout.npy" ] || { echo "no inout.npy"; bad=1; }
+done
+
 # One file a target; nothing is left half written.
 expect 0 "" compile $K --target=sm_80,sm_90a -o "$T/k.ptx"
 [ -s "$T/k.sm_80.ptx" ] && [ -s "$T/k.sm_90a.ptx" ] || { echo "no file a target: $(ls "$T")"; bad=1; }
