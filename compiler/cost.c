@@ -1,19 +1,36 @@
 /* cost - an analytic estimate of a kernel's time. See cost.h. */
 #include "compiler/cost.h"
 
+#include <math.h>
 #include <stdlib.h>
 
-/* What the model assumes of every chip; fitted on an H200, where it ranks what was timed. */
+/* What the model assumes of every chip; fitted on an H200, where it ranks what was timed (tests/runtime/test_choose.c).
+ *
+ *   fill     tiles come from L2. One multiprocessor draws at most FILL_BYTES a cycle, all together L2_BYTES each.
+ *   memory   every tensor crosses the memory's bus once, after RAMP_US in which the first bytes are on their way.
+ *   overlap  fill, operand reads and products run side by side; of what is hidden, HIDDEN_SHARE shows all the same.
+ *   waits    a product that registers need at once (scales to apply, a softmax) is waited for, WAIT_CYCLES each time, and
+ *            nothing of its warps overlaps with it; a tile of several row blocks waits for each, later ones less.
+ *   waves    tasks run in whole rounds of all multiprocessors; a round ends with its stores and its part of a combine.
+ *   combine  a part is written, announced, and read again by the one that arrives last. */
 enum {
     OPERAND_BYTES = 128,  /* a cycle, shared memory to tensor cores */
-    FILL_BYTES = 44,      /* a cycle, L2 to one multiprocessor */
+    FILL_BYTES = 76,
+    L2_BYTES = 60,        /* of chips whose L2 feeds warpgroup-wide tensor cores, */
+    L2_BYTES_SMALL = 40,  /* and of the others */
     STORE_BYTES = 24,     /* a cycle, out of one multiprocessor */
+    PART_BYTES = 44,      /* a cycle, parts of a sum read back */
     LANES = 128,          /* f32 operations a cycle */
     TASK_CYCLES = 900,    /* before the first product and after the last, where nothing overlaps */
+    WAIT_CYCLES = 260,    /* issue, latency of the tensor cores, the slot's release */
     COMBINE_CYCLES = 2500, /* fence, counter, and waiting for the others' parts */
     LAUNCH_CYCLES = 4000,
     UNKNOWN_TRIPS = 8     /* of a loop whose bounds are data */
 };
+#define RAMP_US 2.5
+#define HIDDEN_SHARE 0.04
+#define LATER_WAITS 0.8   /* of WAIT_CYCLES, for each row block after the first */
+#define SERIAL_ALU 0.7    /* operations on products are fused, two counted in about one and a half */
 
 struct known {
     bool is;
@@ -29,7 +46,8 @@ struct env {
     double times;                        /* how often the statement at hand runs in one task */
     int role_warps;
     bool body;                           /* the prologue has reached S_body */
-    double fills, products;              /* bytes and cycles of this role */
+    bool waits;                          /* this role needs products while it goes on */
+    double fill_bytes;                   /* of one task */
 };
 
 static struct known yes(double v) { return (struct known){ true, v }; }
@@ -116,6 +134,20 @@ static bool var_has(const struct ir_var *v, const struct ir_axis *x)
     return false;
 }
 
+/* The role must have this product before it can go on: it is a fresh one, made anew by each turn of a loop, in registers.
+ * With a second accumulator in flight it need not. */
+static bool waited_for(const struct env *e, const struct ir_stmt *s)
+{
+    return !s->flag && e->times > 1 && s->var->slots < 2 && target_has(e->t, HAS_WGMMA);
+}
+
+static void count_wait(struct env *e, double rows)
+{
+    double blocks = rows / (16.0 * (e->role_warps ? e->role_warps : 4));
+    e->waits = true;
+    e->c->wait += e->times * WAIT_CYCLES * (blocks > 1 ? 1 + LATER_WAITS * (blocks - 1) : 1);
+}
+
 /* Tensor-core work of one mma: M and N from the operands' free axes, K from the rest. */
 static void count_mma(struct env *e, const struct ir_stmt *s)
 {
@@ -132,6 +164,49 @@ static void count_mma(struct env *e, const struct ir_stmt *s)
     e->c->mma += e->times * 2 * rows * n * k / rate;
     double reads = blocks ? rows * bytes + rows / 64 * n * bytes : 4 * m * bytes + 2 * n * bytes;
     e->c->operands += e->times * reads / OPERAND_BYTES;
+    if (waited_for(e, s)) count_wait(e, rows);
+}
+
+/* What a fill brings to one CTA: where CTAs of a cluster hold the same tile, each fetches its share for all. */
+static void count_fill(struct env *e, const struct ir_field *f)
+{
+    bool own = e->fn->cluster <= 1;
+    for (int i = 0; i < f->naxes; i++) {
+        const struct ir_axis *x = f->axes[i];
+        while (x->of) x = x->of;
+        own |= x == e->fn->cluster_axis;
+    }
+    e->fill_bytes += e->times * elements(f->axes, f->naxes) * type_bits(f->type) / 8 / (own ? 1 : e->fn->cluster);
+}
+
+/* Bytes of the variables whose parts a combine adds up. */
+struct held {
+    const struct ir_var *seen[16];
+    int n;
+    double bytes;
+};
+
+static void note_held(void *ctx, struct ir_expr *x)
+{
+    struct held *h = ctx;
+    if (x->kind != E_get || !x->var->naxes || h->n == COUNT(h->seen)) return;
+    for (int i = 0; i < h->n; i++)
+        if (h->seen[i] == x->var) return;
+    h->seen[h->n++] = x->var;
+    h->bytes += elements(x->var->axes, x->var->naxes) * type_bits(x->var->type) / 8;
+}
+
+static void note_parts(void *ctx, struct ir_expr *x)
+{
+    if (x->kind == E_parts) ir_walk_expr(x, note_held, ctx);
+}
+
+static void count_combine(struct env *e, const struct ir_stmt *s)
+{
+    struct known parts = eval(e, s->expr2);
+    struct held h = { .n = 0 };
+    ir_walk(&s->body, note_parts, &h);
+    e->c->combine += COMBINE_CYCLES + h.bytes / STORE_BYTES + (parts.is ? parts.v : 4) * h.bytes / PART_BYTES;
 }
 
 static void count_block(struct env *e, const ir_block *b);
@@ -166,9 +241,7 @@ static void count_stmt(struct env *e, const struct ir_stmt *s)
         e->origin[s->axis->id] = eval(e, s->expr);
         e->limit[s->axis->id] = eval(e, s->expr2);
         break;
-    case S_fill:
-        c->fill += e->times * elements(s->field->axes, s->field->naxes) * type_bits(s->field->type) / 8 / FILL_BYTES;
-        break;
+    case S_fill: count_fill(e, s->field); break;
     case S_store: {
         double bytes = elements(s->expr->axes, s->expr->naxes) * type_bits(s->tensor->type) / 8;
         c->store += e->times * bytes * (s->mode == MODE_set ? 1 : 1.5) / STORE_BYTES;
@@ -183,15 +256,10 @@ static void count_stmt(struct env *e, const struct ir_stmt *s)
         if (!k.is || !k.v) count_block(e, &s->other);
         break;
     }
-    case S_combine: {
-        struct known parts = eval(e, s->expr2);
-        double held = 0;
-        for (int i = 0; i < e->fn->vars.n; i++)
-            if (e->fn->vars.at[i]->accum) held += elements(e->fn->vars.at[i]->axes, e->fn->vars.at[i]->naxes) * 4;
-        c->combine += COMBINE_CYCLES + held / STORE_BYTES + (parts.is ? parts.v : 4) * held / FILL_BYTES;
+    case S_combine:
+        count_combine(e, s);
         count_block(e, &s->body);
         break;
-    }
     case S_body: e->body = true; break;
     default: count_block(e, &s->body); break;
     }
@@ -246,6 +314,37 @@ static void measure_space(struct env *e)
 
 static double larger(double a, double b) { return a > b ? a : b; }
 
+/* Two limits that are close to each other cost more than the larger one. */
+static double smooth_larger(double a, double b) { return pow(pow(a, 6) + pow(b, 6), 1.0 / 6); }
+
+static void count_roles(struct env *e)
+{
+    struct cost *c = e->c;
+    for (int r = 0; r < e->fn->roles.n; r++) {
+        double mma = c->mma, alu = c->alu, wait = c->wait;
+        e->waits = false;
+        e->role_warps = role_warps(e->fn->roles.at[r], e->fn, e->t);
+        count_block(e, &e->fn->roles.at[r]->body);
+        if (e->waits) c->serial = larger(c->serial, c->mma - mma + SERIAL_ALU * (c->alu - alu) + c->wait - wait);
+    }
+}
+
+/* Cycles to bring in one task's tiles while `active` multiprocessors do the same. */
+static double fill_cycles(const struct env *e, double active, int sms)
+{
+    int shared = e->t->has & (HAS_WGMMA | HAS_TCGEN05) ? L2_BYTES : L2_BYTES_SMALL;
+    double rate = active > 0 ? shared * (double)sms / active : FILL_BYTES;
+    return e->fill_bytes / (rate < FILL_BYTES ? rate : FILL_BYTES);
+}
+
+/* One task without its end: what takes longest, and a little of what that hides. */
+static double steady_cycles(const struct cost *c)
+{
+    double longest = larger(larger(c->mma, c->operands), larger(c->fill, larger(c->alu, c->serial)));
+    double all = c->serial > 0 ? c->operands + c->fill + c->serial : c->mma + c->operands + c->fill + c->alu;
+    return longest + HIDDEN_SHARE * (all - (longest < all ? longest : all)) + TASK_CYCLES;
+}
+
 struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const int64_t *dims, int sms)
 {
     struct cost c = { 0 };
@@ -258,19 +357,18 @@ struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const 
 
     count_block(&e, &fn->task);
     e.body = true;
-    for (int r = 0; r < fn->roles.n; r++) count_block(&e, &fn->roles.at[r]->body);
+    count_roles(&e);
     measure_space(&e);
 
     struct known tasks = eval(&e, fn->tasks);
     int clusters = sms / (fn->cluster > 1 ? fn->cluster : 1);
     c.tasks = tasks.is ? tasks.v : clusters;
     c.waves = (double)ceil_div((int64_t)c.tasks, clusters > 0 ? clusters : 1);
-    double steady = larger(larger(c.mma, c.operands), larger(c.fill, c.alu));
-    double rest = c.mma + c.operands + c.fill + c.alu - steady;
-    double task = steady + 0.06 * rest + TASK_CYCLES + c.store + c.combine;
-    c.memory_us = memory_bytes(&e) / (t->gbs * 1e3);
-    double us = (c.waves * task + LAUNCH_CYCLES) / t->mhz;
-    c.us = larger(us, c.memory_us) + 0.1 * (us < c.memory_us ? us : c.memory_us);
+    double units = clusters > 0 ? clusters : 1, end = c.store + c.combine;
+    c.fill = fill_cycles(&e, (c.tasks < units ? c.tasks : units) * (fn->cluster > 1 ? fn->cluster : 1), sms);
+    c.memory_us = memory_bytes(&e) / (t->gbs * 1e3) + RAMP_US;
+    double busy_us = (c.waves * (steady_cycles(&c) + end) - end) / t->mhz;
+    c.us = smooth_larger(busy_us, c.memory_us) + (end + LAUNCH_CYCLES) / t->mhz;
     free(memory);
     return c;
 }

@@ -13,7 +13,8 @@ struct cost {
     double us;                 /* the estimate */
     double mma, operands, fill, alu, store, combine; /* cycles of one task: tensor cores, their shared-memory reads, copies in,
                                   arithmetic on registers, copies out, merging of parts */
-    double memory_us;          /* floor: every tensor once at the memory's rate */
+    double wait, serial;       /* waits for products that registers need at once; then products, arithmetic and waits in a row */
+    double memory_us;          /* floor: every tensor once at the memory's rate, after a start */
     double tasks, waves;
     int accum_regs;            /* accumulator registers a thread, of the widest role; 0 in tensor memory */
     int slot_bytes;            /* one slot of every pipe */

@@ -1,15 +1,27 @@
-/* choose - tune values for a call, by the cost model: every promising variant is lowered and estimated, the best that
- * also generates code is taken. Nothing is measured, so the same ask gets the same answer anywhere. */
+/* choose - tune values for a call: measured ones where there are any, else by the cost model: every promising variant is
+ * lowered and estimated, the best that also generates code is taken. The model measures nothing, so the same ask gets the
+ * same answer anywhere. */
 #include "runtime/choose.h"
 
 #include "codegen/codegen.h"
-#include "compiler/cost.h"
+#include "runtime/tunedb.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_KEYS = 32, MOST_PRODUCT = 320, MOST_TRIED = 1024, MOST_GENERATED = 12, LEAST_SLOTS = 3, RESERVE_BYTES = 24 * 1024, ACCUM_REGS = 208 };
+enum {
+    MOST_KEYS = 32,
+    MOST_PRODUCT = 512,       /* variants estimated all; beyond, one key at a time */
+    MOST_TRIED = 1024,
+    MOST_GENERATED = 12,
+    LEAST_SLOTS = 3,
+    RESERVE_BYTES = 24 * 1024, /* of shared memory, for barriers and the store's staging */
+    ACCUM_REGS = 200,         /* of a thread's 255; */
+    FACTOR_REGS = 32          /* of them, where products are scaled, for the factors */
+};
+#define ALIKE 1.03            /* estimates this close are no better than each other: the author's order decides */
+#define STEP_ASIDE 1.03       /* what leaving the author's first choice counts where the model has no opinion */
 
 struct variant {
     uint8_t at[MOST_KEYS]; /* by key: index into its choices */
@@ -54,7 +66,7 @@ static void order_dims(const struct choose_ask *ask, const struct ir_fn *fn, int
     for (int i = 0; i < fn->dims.n; i++) {
         out[i] = fn->dims.at[i].value >= 0 ? fn->dims.at[i].value : 1;
         for (int k = 0; k < ask->n_dims; k++)
-            if (!strcmp(ask->dims[k], fn->dims.at[i].name)) out[i] = ask->sizes[k];
+            if (!strcmp(ask->dims[k], fn->dims.at[i].name) && ask->sizes[k] >= 0) out[i] = ask->sizes[k];
     }
 }
 
@@ -70,23 +82,40 @@ static struct ir_fn *lower(struct search *s, struct arena *a, struct diag *d, co
     return d->errors ? NULL : fn;
 }
 
+static struct cost estimate_fn(struct arena *a, const struct choose_ask *ask, const struct target *t, const struct ir_fn *fn)
+{
+    int64_t *dims = new_n(a, int64_t, fn->dims.n + 1);
+    order_dims(ask, fn, dims);
+    struct cost c = cost_estimate(fn, t, dims, ask->sms);
+    bool fits = c.accum_regs + (c.serial > 0 ? FACTOR_REGS : 0) <= ACCUM_REGS && c.slot_bytes * 2 + RESERVE_BYTES <= t->smem_bytes;
+    /* Few slots hide little latency: a fifth more for each one short of what it takes. */
+    double slots = c.slot_bytes ? (double)(t->smem_bytes - RESERVE_BYTES) / c.slot_bytes : LEAST_SLOTS;
+    c.us = fits ? c.us * (slots < LEAST_SLOTS ? 1 + 0.2 * (LEAST_SLOTS - slots) : 1) : (double)INFINITY;
+    return c;
+}
+
 static double estimate(struct search *s, const struct variant *v)
 {
     struct arena a = { 0 };
     struct diag d;
-    double us = INFINITY;
     struct ir_fn *fn = lower(s, &a, &d, v);
-    if (fn) {
-        int64_t *dims = new_n(&a, int64_t, fn->dims.n + 1);
-        order_dims(s->ask, fn, dims);
-        struct cost c = cost_estimate(fn, s->target, dims, s->ask->sms);
-        bool fits = c.accum_regs <= ACCUM_REGS && c.slot_bytes * 2 + RESERVE_BYTES <= s->target->smem_bytes;
-        /* Few slots hide little latency: a fifth more for each one short of what it takes. */
-        double slots = c.slot_bytes ? (double)(s->target->smem_bytes - RESERVE_BYTES) / c.slot_bytes : LEAST_SLOTS;
-        if (fits) us = c.us * (slots < LEAST_SLOTS ? 1 + 0.2 * (LEAST_SLOTS - slots) : 1);
-    }
+    double us = fn ? estimate_fn(&a, s->ask, s->target, fn).us : (double)INFINITY;
     arena_free(&a);
     return us;
+}
+
+bool choose_estimate(const struct choose_ask *ask, struct cost *out)
+{
+    struct arena a = { 0 };
+    struct diag d;
+    const struct target *t = target_find(ask->options->target);
+    diag_init(&d, &a);
+    struct ir_fn *fn = t ? compiler_lower(&a, &d, ask->file, ask->kernel, ask->options) : NULL;
+    if (fn && !d.errors) compiler_passes(&a, &d, fn, t);
+    bool ok = fn && !d.errors;
+    if (ok) *out = estimate_fn(&a, ask, t, fn);
+    arena_free(&a);
+    return ok;
 }
 
 /* Estimates v unless it was before; returns its place among those tried, -1 when there is no room. */
@@ -156,10 +185,35 @@ static void choose_product(const struct search *s, bool *in)
     }
 }
 
+static int aside(const struct variant *v)
+{
+    int n = 0;
+    for (int k = 0; k < MOST_KEYS; k++) n += v->at[k];
+    return n;
+}
+
+/* Faster first; of equals, what stands earlier in the author's lists. */
 static int by_time(const void *a, const void *b)
 {
-    double x = ((const struct variant *)a)->us, y = ((const struct variant *)b)->us;
-    return x < y ? -1 : x > y;
+    const struct variant *x = a, *y = b;
+    if (x->us != y->us) return x->us < y->us ? -1 : 1;
+    if (aside(x) != aside(y)) return aside(x) - aside(y);
+    return memcmp(x->at, y->at, sizeof x->at);
+}
+
+/* Those about as fast as the first come in the author's order. */
+static int by_order(const void *a, const void *b)
+{
+    const struct variant *x = a, *y = b;
+    return aside(x) != aside(y) ? aside(x) - aside(y) : by_time(a, b);
+}
+
+static void rank(struct search *s)
+{
+    int alike = 0;
+    qsort(s->tried, (size_t)s->n, sizeof *s->tried, by_time);
+    while (alike < s->n && s->tried[alike].us <= s->tried[0].us * ALIKE && isfinite(s->tried[alike].us)) alike++;
+    qsort(s->tried, (size_t)alike, sizeof *s->tried, by_order);
 }
 
 static bool generates(struct search *s, const struct variant *v)
@@ -172,34 +226,112 @@ static bool generates(struct search *s, const struct variant *v)
     return ok;
 }
 
-int choose_tune(const struct choose_ask *ask, struct binding *out, int room)
+/* Estimates what is promising, best first. False: there is nothing to choose. */
+static bool search(struct search *s, const struct choose_ask *ask)
 {
     struct diag d;
-    struct search s = { .ask = ask, .target = target_find(ask->options->target) };
     bool in[MOST_KEYS] = { false };
-    int n = 0;
+    *s = (struct search){ .ask = ask, .target = target_find(ask->options->target) };
     diag_init(&d, ask->arena);
-    if (!s.target) return 0;
-    s.space = compiler_tune_space(ask->arena, &d, ask->kernel, ask->options);
-    if (s.space.n > MOST_KEYS || d.errors) return 0;
-    for (int k = 0; k < s.space.n; k++) {
-        s.open[k] = modelled(s.space.at[k].name) && !fixed(ask->options, s.space.at[k].name) && s.space.at[k].choices.n > 1;
-        n += s.open[k];
-    }
-    if (!n) return 0;
-    s.tried = calloc(MOST_TRIED, sizeof *s.tried);
-    if (!s.tried) base_oom(MOST_TRIED * sizeof *s.tried);
-    choose_product(&s, in);
-    try_product(&s, (struct variant){ .us = 0 }, in, 0);
-    descend(&s);
-    qsort(s.tried, (size_t)s.n, sizeof *s.tried, by_time);
-    n = 0;
-    for (int i = 0; i < s.n && i < MOST_GENERATED && isfinite(s.tried[i].us); i++) {
+    if (!s->target) return false;
+    s->space = compiler_tune_space(ask->arena, &d, ask->kernel, ask->options);
+    if (s->space.n > MOST_KEYS || d.errors) return false;
+    for (int k = 0; k < s->space.n; k++)
+        s->open[k] = modelled(s->space.at[k].name) && !fixed(ask->options, s->space.at[k].name) && s->space.at[k].choices.n > 1;
+    s->tried = calloc(MOST_TRIED, sizeof *s->tried);
+    if (!s->tried) base_oom(MOST_TRIED * sizeof *s->tried);
+    choose_product(s, in);
+    try_product(s, (struct variant){ .us = 0 }, in, 0);
+    descend(s);
+    rank(s);
+    return true;
+}
+
+static int opened(const struct search *s)
+{
+    int n = 0;
+    for (int k = 0; k < s->space.n; k++) n += s->open[k];
+    return n;
+}
+
+int choose_tune(const struct choose_ask *ask, struct binding *out, int room)
+{
+    struct search s;
+    int n = 0;
+    if (!search(&s, ask)) return 0;
+    for (int i = 0; opened(&s) && i < s.n && i < MOST_GENERATED && isfinite(s.tried[i].us); i++) {
         if (!generates(&s, &s.tried[i])) continue;
         for (int k = 0; k < s.space.n && n < room; k++)
             if (s.open[k]) out[n++] = (struct binding){ s.space.at[k].name, s.space.at[k].choices.at[s.tried[i].at[k]] };
         break;
     }
+    free(s.tried);
+    return n;
+}
+
+int choose_for_call(const struct choose_ask *ask, struct binding *out, int room)
+{
+    int n = tunedb_best(ask, out, room);
+    return n > 0 ? n : choose_tune(ask, out, room);
+}
+
+/* ---- candidates to measure ------------------------------------------------------------------------------------- */
+
+struct candidates {
+    struct search *s;
+    struct variant *at;
+    int n, room;
+    bool free_key[MOST_KEYS]; /* the call leaves it free; the model has no opinion */
+};
+
+static void add_candidate(struct candidates *c, struct variant v, double penalty)
+{
+    if (c->n == c->room) return;
+    v.us *= penalty;
+    c->at[c->n++] = v;
+}
+
+/* v, and v with one or two of the free keys at other choices than the author's first. */
+static void add_around(struct candidates *c, const struct variant *v)
+{
+    add_candidate(c, *v, 1);
+    for (int k = 0; k < c->s->space.n; k++)
+        for (int x = 1; c->free_key[k] && x < c->s->space.at[k].choices.n && x < 256; x++) {
+            struct variant one = *v;
+            one.at[k] = (uint8_t)x;
+            add_candidate(c, one, STEP_ASIDE);
+            for (int l = k + 1; l < c->s->space.n; l++)
+                for (int y = 1; c->free_key[l] && y < c->s->space.at[l].choices.n && y < 256; y++) {
+                    struct variant two = one;
+                    two.at[l] = (uint8_t)y;
+                    add_candidate(c, two, STEP_ASIDE * STEP_ASIDE);
+                }
+        }
+}
+
+static struct choose_candidate publish(const struct search *s, const bool *is_free, const struct variant *v)
+{
+    struct choose_candidate c = { .us = v->us };
+    c.at = new_n(s->ask->arena, struct binding, s->space.n + 1);
+    for (int k = 0; k < s->space.n; k++)
+        if (s->open[k] || is_free[k]) c.at[c.n++] = (struct binding){ s->space.at[k].name, s->space.at[k].choices.at[v->at[k]] };
+    return c;
+}
+
+int choose_candidates(const struct choose_ask *ask, struct choose_candidate *out, int room)
+{
+    struct search s;
+    struct candidates c = { .s = &s, .room = room * 64 + 64 };
+    if (!search(&s, ask)) return 0;
+    for (int k = 0; k < s.space.n; k++)
+        c.free_key[k] = !s.open[k] && !fixed(ask->options, s.space.at[k].name) && s.space.at[k].choices.n > 1;
+    c.at = calloc((size_t)c.room, sizeof *c.at);
+    if (!c.at) base_oom((size_t)c.room * sizeof *c.at);
+    for (int i = 0; i < s.n && i < room && isfinite(s.tried[i].us); i++) add_around(&c, &s.tried[i]);
+    qsort(c.at, (size_t)c.n, sizeof *c.at, by_time);
+    int n = c.n < room ? c.n : room;
+    for (int i = 0; i < n; i++) out[i] = publish(&s, c.free_key, &c.at[i]);
+    free(c.at);
     free(s.tried);
     return n;
 }

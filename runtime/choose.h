@@ -3,6 +3,7 @@
 #define RUNTIME_CHOOSE_H
 
 #include "compiler/compiler.h"
+#include "compiler/cost.h"
 #include "runtime/device.h"
 
 struct choose_ask {
@@ -17,7 +18,21 @@ struct choose_ask {
 };
 
 /* Fills out[] with tune values and returns how many; what is left out takes the compiler's first choice that fits. The
- * same ask must get the same answer: variants are found again by it. Asked once for each new shape. */
+ * same ask must get the same answer: variants are found again by it. Asked once for each new shape.
+ *   choose_for_call  what was measured for this very call (runtime/tunedb.h), else what the model takes for best
+ *   choose_tune      the model alone */
+int choose_for_call(const struct choose_ask *ask, struct binding *out, int room);
 int choose_tune(const struct choose_ask *ask, struct binding *out, int room);
+
+/* What the model says of the values in ask->options; us is infinite where they cannot fit. False: they do not compile. */
+bool choose_estimate(const struct choose_ask *ask, struct cost *out);
+
+/* Variants worth measuring, the most promising first: at most `room`. A value for every key the ask leaves open. */
+struct choose_candidate {
+    struct binding *at;
+    int n;
+    double us; /* the model's estimate, and a little for each step off the author's first choices */
+};
+int choose_candidates(const struct choose_ask *ask, struct choose_candidate *out, int room);
 
 #endif
