@@ -33,7 +33,8 @@ typedef float __attribute__((may_alias)) emu_f32;
 typedef double __attribute__((may_alias)) emu_f64;
 
 /* Hot loops over lanes are compiled for plain x86-64 and for AVX2 with FMA; the loader picks. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
 #define EMU_HOT __attribute__((target_clones("arch=x86-64-v3", "default")))
 #else
 #define EMU_HOT
@@ -314,14 +315,12 @@ struct emu_warp {
     uint8_t *local;
     uint32_t maxnreg;       /* as setmaxnreg left it */
     uint32_t cp_groups[32], bulk_groups[32]; /* groups committed so far, by lane */
-    uint32_t bulk_open;      /* lanes with uncommitted bulk operations */
     uint32_t cluster_arrived; /* lanes that have arrived at the cluster barrier and not waited */
     uint32_t cluster_ticket[32]; /* the phase they arrived in */
     struct emu_block *hit;    /* the allocation of the last global access */
     uint32_t *clock;          /* race.c: by warp of the cluster, how much of its past this warp has seen */
     uint64_t fenced[32];      /* warp step of the lane's last fence.proxy.async */
     void *wgmma, *tcgen05;   /* private to wgmma.c, tcgen05.c; freed through emu_warp_free hooks */
-    uint64_t steps;
     uint32_t carry;          /* the condition code of add.cc and its kin, by lane */
     bool rotate;
 };
@@ -342,7 +341,6 @@ struct emu_named_barrier {
     uint32_t expected, arrived; /* threads, whole warps; expected 0: every warp that is alive */
     uint64_t generation;
     uint32_t lanes[32];         /* by warp: lanes that have come while the warp is not complete */
-    uint32_t warps;             /* warps that are complete in this generation */
     uint32_t *arrivals, *done;  /* clocks, as an mbarrier's */
     uint32_t popc, votes;       /* of .red: true predicates, threads */
     uint32_t result_popc, result_votes;
@@ -381,7 +379,6 @@ struct emu_cluster {
     uint64_t quiet_since;       /* warp step of the last change */
     struct emu_stats stats;
     bool failed;
-    uint64_t turn;
     uint32_t slot;              /* which place on the device it holds: %smid */
 };
 /* One launch. */
@@ -396,7 +393,6 @@ struct emu_grid {
     volatile bool failed;       /* set once, under a lock, with the first error */
     uint32_t next_cluster, n_clusters;
     bool parallel;              /* clusters run on several host threads: global atomics must be atomic */
-    uint64_t clock;
 };
 
 static inline uint32_t *emu_row(struct emu_warp *w, uint32_t row) { return (uint32_t *)w->r + (size_t)row * 32; }
@@ -553,9 +549,9 @@ uint32_t emu_random(struct emu_cluster *c, uint32_t n); /* 0 .. n-1, from the la
 
 /* Called when a warp or block is freed: release what its private pointers own. When every thread of a block has exited,
  * emu_tcgen05_cta_end may raise a fault through `w`: tensor memory not deallocated. */
-void emu_wgmma_warp_end(struct emu_warp *w) __attribute__((weak));
-void emu_tcgen05_warp_end(struct emu_warp *w) __attribute__((weak));
-bool emu_tcgen05_cta_end(struct emu_warp *w, struct emu_cta *cta) __attribute__((weak));
-void emu_tcgen05_cta_free(struct emu_cta *cta) __attribute__((weak));
+void emu_wgmma_warp_end(struct emu_warp *w);
+void emu_tcgen05_warp_end(struct emu_warp *w);
+bool emu_tcgen05_cta_end(struct emu_warp *w, struct emu_cta *cta);
+void emu_tcgen05_cta_free(struct emu_cta *cta);
 
 #endif

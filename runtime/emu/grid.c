@@ -117,7 +117,7 @@ void emu_cta_end(struct emu_cta *c)
     while (!k->live_threads && k->head && !k->failed)
         if (!emu_async_step(k, false))
             k->failed = true;
-    if (emu_tcgen05_cta_end && !k->failed && !emu_tcgen05_cta_end(&c->warp[0], c))
+    if (!k->failed && !emu_tcgen05_cta_end(&c->warp[0], c))
         k->failed = true;
 }
 
@@ -125,15 +125,15 @@ static void cta_free(struct emu_cta *c)
 {
     for (int i = 0; i < c->nwarps && c->warp; i++) {
         struct emu_warp *w = &c->warp[i];
-        if (w->cta && emu_wgmma_warp_end)
+        if (w->cta) {
             emu_wgmma_warp_end(w);
-        if (w->cta && emu_tcgen05_warp_end)
             emu_tcgen05_warp_end(w);
+        }
         free(w->r);
         free(w->p);
         free(w->local);
     }
-    if (c->tmem && emu_tcgen05_cta_free)
+    if (c->tmem)
         emu_tcgen05_cta_free(c);
     free(c->warp);
     free(c->smem);
