@@ -29,7 +29,7 @@ struct cli {
     bindings params, tune, inner, outs, shapes;
     words imports;
     words said;      /* messages already printed */
-    const char *target, *kernel, *output, *emit, *symbol, *ptxas, *ptxas_options, *save_temps, *device, *repeat, *cases, *seconds, *seed, *has, *color;
+    const char *target, *kernel, *output, *emit, *symbol, *ptxas, *ptxas_options, *save_temps, *device, *repeat, *cases, *seconds, *seed, *has, *days, *color;
     bool line_info, allow_spills, time_passes, check, verbose, help, version;
 };
 

@@ -181,7 +181,8 @@ static bool read_words(struct reader *r)
 
 static bool wants_file(const struct cli *c)
 {
-    return strstr(verb_rows[c->verb].arguments, "FILE") != NULL;
+    const char *wanted = verb_rows[c->verb].arguments;
+    return *wanted && *wanted != '['; /* what is in brackets may be left out */
 }
 
 /* Environment variables stand for options that were not given. */
