@@ -376,6 +376,33 @@ static void test_cluster(void)
     fails(&r, header_90, ".entry k() { ret; }", "does not divide into clusters", "cluster");
 }
 
+/* Blocks take over others: each block of the grid is done exactly once, whoever does it. */
+static void test_launch_control(void)
+{
+    for (int t = 0; t < 3; t++) {
+        struct run r = run_open(EMU_SM100, (enum emu_timing)t);
+        uint32_t zero[40] = {0}, got[40];
+        uint64_t out = run_memory(&r, zero, sizeof zero, "out");
+        r.launch.grid[0] = 10;
+        r.launch.grid[1] = 4;
+        bool ok = run_text(&r, header_100,
+            ".shared .align 16 .b8 answer[16];\n.shared .align 8 .b64 bar;\n.entry k(.param .u64 out) {\n .reg .pred %p; .reg .b32 %r<8>; .reg .b64 %d<2>; .reg .b128 %w;\n"
+            " mov.u32 %r0, %ctaid.x; mov.u32 %r1, %ctaid.y; mov.u32 %r5, 0; ld.param.u64 %d0, [out]; mbarrier.init.shared::cta.b64 [bar], 1;\n"
+            "loop: mad.lo.u32 %r2, %r1, 10, %r0; mad.wide.u32 %d1, %r2, 4, %d0; red.global.add.u32 [%d1], 1;\n"
+            " mbarrier.arrive.expect_tx.shared::cta.b64 _, [bar], 16;\n"
+            " clusterlaunchcontrol.try_cancel.async.shared::cta.mbarrier::complete_tx::bytes.b128 [answer], [bar];\n"
+            "w: mbarrier.try_wait.parity.shared::cta.b64 %p, [bar], %r5; @!%p bra w; xor.b32 %r5, %r5, 1; ld.shared.b128 %w, [answer];\n"
+            " clusterlaunchcontrol.query_cancel.is_canceled.pred.b128 %p, %w; @!%p ret;\n"
+            " clusterlaunchcontrol.query_cancel.get_first_ctaid.v4.b32.b128 {%r0, %r1, %r4, _}, %w; fence.proxy.async.shared::cta; bra loop; }\n");
+        emu_read(r.e, out, got, sizeof got);
+        int bad = 0;
+        for (int i = 0; i < 40; i++)
+            bad += got[i] != 1;
+        claim(ok && !bad, "cluster launch control, %s: %d wrong %s", timing_names[t], bad, r.error);
+        emu_close(r.e);
+    }
+}
+
 /* ---- deadlocks and endless loops end ---- */
 
 static void test_endless(void)
@@ -404,6 +431,7 @@ int main(void)
     test_cp_async();
     test_races();
     test_cluster();
+    test_launch_control();
     test_endless();
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
