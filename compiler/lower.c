@@ -315,12 +315,16 @@ static void set_cluster(struct lower *L)
     }
 }
 
-/* Parts of a split axis that share a cluster: as many CTAs divide them, or some CTA would have none. */
-static void check_clustered_parts(struct lower *L)
+/* A nested tile lies within its parent's. Parts of a split axis that share a cluster: as many CTAs divide them, or some CTA
+ * would have none. */
+static void check_tiles(struct lower *L)
 {
     for (int i = 0; i < L->axes.n; i++) {
         const struct laxis *x = L->axes.at[i];
         int64_t parts = 1;
+        if (x->parent && x->parent->ir->tile && x->ir->tile > x->parent->ir->tile)
+            L->unfit = arena_printf(L->a, "the tile of '%s' (%d) is larger than that of '%s' (%d), in which it walks", x->name, x->ir->tile,
+                                    x->parent->name, x->parent->ir->tile);
         if (x->cluster <= 1 || !x->node || !x->node->c || (x->parts && !ir_const_int(x->parts, &parts))) continue;
         if (parts % x->cluster)
             L->unfit = arena_printf(L->a, "the %lld parts of '%s' do not fill clusters of %d", (long long)parts, x->name, x->cluster);
@@ -463,7 +467,7 @@ static void lower_items(struct lower *L)
     each_item(L, N_speccheck, lower_check);
     lower_task(L);
     if (L->d->errors) return;
-    check_clustered_parts(L);
+    check_tiles(L);
     each_item(L, N_pipe, declare_pipe);
     if (L->d->errors) return;
     L->kernel_scope = L->scope;
