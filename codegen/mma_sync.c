@@ -60,8 +60,17 @@ static int role_elements(struct gen *g, const struct gen_role *r)
     return n;
 }
 
+/* On targets whose own family takes no fewer than 64 rows, the accumulator that has fewer is why this one was chosen. */
+static void note_family(struct gen *g, const struct mma_acc *acc)
+{
+    const char *own = target_has(g->target, HAS_TCGEN05) ? "tcgen05" : target_has(g->target, HAS_WGMMA) ? "wgmma" : NULL;
+    if (own && acc->rows < 64)
+        gen_cost(g, acc->var->span, "'%s' has %d rows, %s takes 64 or more: the kernel uses mma.sync; a taller tile or flip(%s) would do", acc->var->name, acc->rows, own, acc->var->name);
+}
+
 static void place_acc(struct gen *g, struct gen_role *r, struct mma_acc *acc)
 {
+    note_family(g, acc);
     if (!choose_split(g, acc, r->warps, r->ir->warps_m, r->ir->warps_n))
         gen_error(g, acc->var->span, "the axes of '%s' do not divide into atoms of 16 x 8 elements: all but the first on each side should have tiles of powers of two (say `by 16`)", acc->var->name);
 }
