@@ -1,0 +1,353 @@
+#!/usr/bin/env python3
+"""deep_gemm and dgk on a real GPU against torch: every dense GEMM form, logits, scales, graphs, streams, operators; and how long
+calls take on the host. One command, a table last.
+
+    python3 tests/gpu/check.py            quick
+    python3 tests/gpu/check.py --long     with the large shapes of DeepGEMM's own tests
+    python3 tests/gpu/check.py bf16 mqa   only checks whose name contains one of these words"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import traceback
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "python"))
+
+import torch  # noqa: E402
+
+import deep_gemm  # noqa: E402
+import dgk  # noqa: E402
+from deep_gemm.testing import calc_diff  # noqa: E402
+from deep_gemm.utils.math import align, per_block_cast_to_fp8, per_custom_dims_cast_to_fp8, per_token_cast_to_fp8  # noqa: E402
+
+LONG = "--long" in sys.argv
+WORDS = [w for w in sys.argv[1:] if not w.startswith("--")]
+rows = []
+NK = [(2112, 7168), (576, 7168), (4096, 7168), (7168, 2048)] + ([(24576, 1536), (32768, 512), (7168, 16384)] if LONG else [])
+MS = [1, 128, 4096] if LONG else [1, 77, 128, 512]
+
+
+def check(f):
+    name = f.__name__
+    if WORDS and not any(w in name for w in WORDS):
+        return
+    t = time.perf_counter()
+    try:
+        said = f() or "ok"
+        torch.cuda.synchronize()
+        ok = True
+    except Exception as e:
+        text = str(e).strip().splitlines()
+        said, ok = f"{type(e).__name__}: {text[0] if text else ''}"[:150], False
+        traceback.print_exc()
+    rows.append((name, ok, said, time.perf_counter() - t))
+
+
+def near(x, y, tolerance, what):
+    d = float(calc_diff(x, y))
+    assert d < tolerance, f"{what}: differs by {d:.3g}, more than {tolerance}"
+    return d
+
+
+def bf(*shape):
+    return torch.randn(shape, device="cuda", dtype=torch.bfloat16)
+
+
+@check
+def bf16_gemm():
+    worst = 0
+    for n, k in NK:
+        for m in MS:
+            a, b = bf(m, k), bf(n, k)
+            want = a.float() @ b.float().T
+            for out in (torch.bfloat16, torch.float32):
+                d = torch.empty((m, n), device="cuda", dtype=out)
+                deep_gemm.bf16_gemm_nt(a, b, d)
+                worst = max(worst, near(d, want, 1e-5, f"nt {m},{n},{k} {out}"))
+            c = torch.randn((m, n), device="cuda")
+            d = c.clone()
+            deep_gemm.bf16_gemm_nt(a, b, d, c=d)
+            worst = max(worst, near(d, want + c, 1e-5, f"c {m},{n},{k}"))
+    return f"{len(NK) * len(MS) * 3} cases, largest difference {worst:.1e}"
+
+
+@check
+def bf16_layouts():
+    for m, n, k in ((256, 384, 512), (4096, 576, 1024)):
+        a, b = bf(m, k), bf(n, k)
+        want = a.float() @ b.float().T
+        for name, x, y in (("nn", a, b.T.contiguous()), ("tn", a.T.contiguous(), b.T.contiguous()), ("tt", a.T.contiguous(), b)):
+            d = torch.empty((m, n), device="cuda", dtype=torch.bfloat16)
+            getattr(deep_gemm, f"bf16_gemm_{name}")(x, y, d)
+            near(d, want, 1e-5, name)
+
+
+@check
+def bf16_empty():
+    d = torch.ones((4, 8), device="cuda")
+    deep_gemm.bf16_gemm_nt(bf(0, 64), bf(8, 64), torch.empty((0, 8), device="cuda"))
+    deep_gemm.bf16_gemm_nt(bf(4, 0), bf(8, 0), d)
+    assert (d == 0).all()
+
+
+@check
+def fp8_gemm_1d2d():
+    worst = 0
+    for n, k in NK:
+        for m in MS:
+            a, b = bf(m, k), bf(n, k)
+            d = torch.empty((m, n), device="cuda", dtype=torch.bfloat16)
+            deep_gemm.fp8_gemm_nt(per_token_cast_to_fp8(a, False), per_block_cast_to_fp8(b, False), d)
+            worst = max(worst, near(d, a.float() @ b.float().T, 1e-3, f"{m},{n},{k}"))
+    return f"largest difference {worst:.1e}"
+
+
+@check
+def fp8_gemm_1d1d():
+    for m, n, k in ((128, 4096, 7168), (4096, 2112, 1024)):
+        a, b, c = bf(m, k), bf(n, k), torch.randn((m, n), device="cuda")
+        d = c.clone()
+        deep_gemm.fp8_gemm_nt(per_token_cast_to_fp8(a, False), per_token_cast_to_fp8(b, False), d, c=d, recipe=(1, 1, 128))
+        near(d, a.float() @ b.float().T + c, 1e-3, f"{m},{n},{k}")
+
+
+@check
+def cublaslt():
+    for m, n, k in ((128, 2112, 7168), (1, 576, 1024)):
+        a, b = bf(m, k), bf(n, k)
+        want = a.float() @ b.float().T
+        d = torch.empty((m, n), device="cuda", dtype=torch.bfloat16)
+        deep_gemm.cublaslt_gemm_nt(a, b, d)
+        near(d, want, 1e-5, "nt")
+        deep_gemm.cublaslt_gemm_nn(a, b.T.contiguous(), d)
+        near(d, want, 1e-5, "nn")
+        c = torch.randn((m, n), device="cuda")
+        e = c.clone()
+        deep_gemm.cublaslt_gemm_nt(a, b, e, c=e)
+        near(e, want + c, 1e-5, "c")
+
+
+@check
+def scales():
+    for mn, k, g in ((4096, 7168, 1), (4097, 7296, 2), (8192, 128, 4)):
+        s = torch.randn((g, mn, -(-k // 128)), device="cuda").abs() if g > 1 else torch.rand((mn, -(-k // 128)), device="cuda")
+        t = deep_gemm.get_mn_major_tma_aligned_tensor(s)
+        assert torch.equal(t, s) and t.stride(-2) == 1 and t.stride(-1) == deep_gemm.get_tma_aligned_size(mn, 4)
+        p = torch.pow(2.0, torch.randint(-20, 20, s.shape, device="cuda").float())
+        w = deep_gemm.get_mn_major_tma_aligned_packed_ue8m0_tensor(p)
+        padded = torch.zeros((*s.shape[:-1], align(s.shape[-1], 4)), dtype=torch.int32, device="cuda")
+        padded[..., :s.shape[-1]] = p.view(torch.int32) >> 23
+        q = padded.view(*s.shape[:-1], -1, 4)
+        assert torch.equal(w, q[..., 0] | q[..., 1] << 8 | q[..., 2] << 16 | q[..., 3] << 24)
+
+
+def logits_want(q, k, w, scale):
+    """[n, keys] of fp8 q [n, heads, dim] and k [keys, dim]"""
+    x = torch.einsum("nhc,tc->nht", q.float(), k.float()).relu_()
+    return torch.einsum("nht,nh->nt", x, w) * scale
+
+
+@check
+def mqa_logits():
+    for seq, seq_kv, heads, dim in ((512, 4096, 64, 128), (300, 2000, 32, 128), (128, 1024, 32, 64)):
+        q, kv, w = bf(seq, heads, dim).to(torch.float8_e4m3fn), bf(seq_kv, dim), torch.randn((seq, heads), device="cuda")
+        kf, sf = per_custom_dims_cast_to_fp8(kv, (0,), False)
+        ks = torch.randint(0, seq_kv // 2, (seq,), device="cuda", dtype=torch.int32)
+        ke = torch.randint(seq_kv // 2, seq_kv + 1, (seq,), device="cuda", dtype=torch.int32)
+        got = deep_gemm.fp8_mqa_logits(q, (kf, sf), w, ks, ke)
+        t = torch.arange(seq_kv, device="cuda")[None]
+        inside = (t >= ks[:, None]) & (t < ke[:, None])
+        want = logits_want(q, kf, w, sf)
+        assert torch.equal(torch.isneginf(got), ~inside), "-inf outside, and only there"
+        near(got[inside], want[inside], 5e-6, f"{seq},{seq_kv},{heads},{dim}")
+        assert all(torch.equal(got, deep_gemm.fp8_mqa_logits(q, (kf, sf), w, ks, ke)) for _ in range(5)), "not repeatable"
+        short = deep_gemm.fp8_mqa_logits(q, (kf, sf), w, ks, ke, clean_logits=False, max_seqlen_k=int((ke - ks).max()))
+        i = seq // 2
+        near(short[i, :int(ke[i] - ks[i])], want[i, int(ks[i]):int(ke[i])], 5e-6, "compressed")
+
+
+def paged_case(batch, next_n, heads, dim, average, block=64):
+    lens = torch.randint(int(0.7 * average), int(1.3 * average), (batch,), device="cuda", dtype=torch.int32)
+    pages = -(-int(lens.max()) // block)
+    blocks = batch * pages
+    kv, w = bf(blocks * block, dim), torch.randn((batch * next_n, heads), device="cuda")
+    kf, sf = per_custom_dims_cast_to_fp8(kv, (0,), False)
+    cache = torch.empty((blocks, block * (dim + 4)), device="cuda", dtype=torch.uint8)
+    cache[:, :block * dim] = kf.view(torch.uint8).view(blocks, -1)
+    cache[:, block * dim:] = sf.view(torch.uint8).view(blocks, -1)
+    table = torch.randperm(blocks, device="cuda", dtype=torch.int32).view(batch, pages)
+    q = bf(batch, next_n, heads, dim).to(torch.float8_e4m3fn)
+    return q, cache.view(blocks, block, 1, dim + 4), w, lens[:, None].expand(batch, next_n).contiguous(), table, kf.view(blocks, block, dim), sf.view(blocks, block)
+
+
+@check
+def paged_mqa_logits():
+    for batch, next_n, heads, average in ((16, 1, 64, 2000), (7, 2, 64, 3000), (64, 2, 32, 500), (3, 4, 64, 1000)):
+        q, cache, w, lens, table, kf, sf = paged_case(batch, next_n, heads, 128, average)
+        n = int(lens.max())
+        meta = deep_gemm.get_paged_mqa_logits_metadata(lens, 64, deep_gemm.get_num_sms())
+        got = deep_gemm.fp8_paged_mqa_logits(q, cache, w, lens, table, meta, n)
+        for b in range(0, batch, max(1, batch // 8)):
+            m = int(lens[b, -1])
+            want = logits_want(q[b], kf[table[b].long()].view(-1, 128)[:m], w.view(batch, next_n, heads)[b], sf[table[b].long()].view(-1)[:m])
+            near(got[b * next_n:(b + 1) * next_n, :m], want, 5e-6, f"batch {batch}, next_n {next_n}, row {b}")
+
+
+@check
+def tf32_hc_prenorm():
+    for m, n, k in ((13, 24, 7168), (137, 24, 7680)):
+        a, b = bf(m, k), torch.randn((n, k), device="cuda")
+        d, s = torch.empty((m, n), device="cuda"), torch.empty((m,), device="cuda")
+        deep_gemm.tf32_hc_prenorm_gemm(a, b, d, s)
+        near(d, a.float() @ b.T, 1e-5, "d")
+        near(s, a.float().square().sum(1), 1e-6, "sqr_sum")
+
+
+@check
+def m_grouped_masked():
+    g, rows_, n, k = 4, 256, 1024, 512
+    a, b = bf(g, rows_, k), bf(g, n, k)
+    fa, sa = per_token_cast_to_fp8(a.view(-1, k), False)
+    pairs = [per_block_cast_to_fp8(x, False) for x in b]
+    fb, sb = torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])
+    used = torch.tensor([0, 5, 200, 256], device="cuda", dtype=torch.int32)
+    d = torch.zeros((g, rows_, n), device="cuda", dtype=torch.bfloat16)
+    deep_gemm.m_grouped_fp8_gemm_nt_masked((fa.view(g, rows_, k), sa.view(g, rows_, -1)), (fb, sb), d, used, 120)
+    for i in range(1, g):
+        near(d[i, :used[i]], (a[i].float() @ b[i].float().T)[:used[i]], 1e-3, f"group {i}")
+
+
+@check
+def cuda_graphs():
+    a, b, d = bf(128, 7168), bf(576, 7168), torch.empty((128, 576), device="cuda", dtype=torch.bfloat16)
+    q, cache, w, lens, table, *_ = paged_case(8, 1, 64, 128, 1000)
+    n = int(lens.max())
+
+    def step():
+        deep_gemm.bf16_gemm_nt(a, b, d)
+        meta = deep_gemm.get_paged_mqa_logits_metadata(lens, 64, deep_gemm.get_num_sms())
+        return deep_gemm.fp8_paged_mqa_logits(q, cache, w, lens, table, meta, n)
+
+    step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = step()
+    want = step().clone()
+    wanted = d.clone()
+    d.zero_()
+    graph.replay()
+    torch.cuda.synchronize()
+    assert torch.equal(d, wanted)
+    m = int(lens[3, 0])
+    assert torch.equal(out[3, :m], want[3, :m])
+    x = bf(128, 640)
+    try:
+        with torch.cuda.graph(torch.cuda.CUDAGraph()):
+            dgk.kernel("bf16_gemm.dgk")(A=x, B=x, D=torch.empty((128, 128), device="cuda"))
+        raise AssertionError("an unknown kernel was captured")
+    except dgk.Error as e:
+        assert e.status == "CAPTURING", e
+
+
+@check
+def streams():
+    a, b = bf(256, 1024), bf(512, 1024)
+    want = a.float() @ b.float().T
+    for _ in range(4):
+        with torch.cuda.stream(torch.cuda.Stream()):
+            d = torch.empty((256, 512), device="cuda", dtype=torch.bfloat16)
+            deep_gemm.bf16_gemm_nt(a, b, d)
+            torch.cuda.current_stream().synchronize()
+        near(d, want, 1e-5, "stream")
+
+
+@check
+def operators():
+    from dgk import torch_ops
+    torch_ops.register_deep_gemm()
+    a, b, d = bf(64, 256), bf(128, 256), torch.empty((64, 128), device="cuda")
+    torch.ops.dgk.bf16_gemm_nt(a, b, d)
+    near(d, a.float() @ b.float().T, 1e-5, "torch.ops.dgk.bf16_gemm_nt")
+    copy = torch_ops.register("dgkcheck::copy", dgk.kernel("01_copy.dgk"))
+    y = torch.empty((64, 128), device="cuda")
+    copy(d, y)
+    assert torch.equal(d, y)
+
+
+@check
+def num_sms():
+    deep_gemm.set_num_sms(16)
+    try:
+        a, b, d = bf(512, 512), bf(512, 512), torch.empty((512, 512), device="cuda")
+        deep_gemm.bf16_gemm_nt(a, b, d)
+        near(d, a.float() @ b.float().T, 1e-5, "16 multiprocessors")
+    finally:
+        deep_gemm.set_num_sms(0)
+
+
+def host_us(f, n=300):
+    best = 1e9
+    for _ in range(7):
+        torch.cuda.synchronize()
+        t = time.perf_counter()
+        for _ in range(n):
+            f()
+        best = min(best, (time.perf_counter() - t) / n * 1e6)
+        torch.cuda.synchronize()
+    return best
+
+
+@check
+def host_time():
+    a, b, d = bf(64, 512), bf(128, 512), torch.empty((64, 128), device="cuda", dtype=torch.bfloat16)
+    k = dgk.kernel("bf16_gemm.dgk")
+    q, cache, w, lens, table, *_ = paged_case(4, 1, 64, 128, 500)
+    n = int(lens.max())
+    meta = deep_gemm.get_paged_mqa_logits_metadata(lens, 64, deep_gemm.get_num_sms())
+    for f in (lambda: k(A=a, B=b, D=d), lambda: deep_gemm.bf16_gemm_nt(a, b, d)):
+        f()
+    t = [host_us(lambda: k(A=a, B=b, D=d)), host_us(lambda: deep_gemm.bf16_gemm_nt(a, b, d)), host_us(lambda: torch.matmul(a, b.T, out=d)),
+         host_us(lambda: deep_gemm.fp8_paged_mqa_logits(q, cache, w, lens, table, meta, n))]
+    path = "native" if dgk._native.fast else "ctypes"
+    return (f"{path}: kernel {t[0]:.1f} us (<= 5), deep_gemm.bf16_gemm_nt {t[1]:.1f} us, torch.matmul {t[2]:.1f} us, paged logits {t[3]:.1f} us (<= 8)")
+
+
+FIRST = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import torch
+a = torch.randn((128, 7168), device="cuda", dtype=torch.bfloat16); b = torch.randn((int(sys.argv[2]), 7168), device="cuda", dtype=torch.bfloat16)
+d = torch.empty((128, int(sys.argv[2])), device="cuda", dtype=torch.bfloat16)
+torch.cuda.synchronize()
+import dgk
+dgk._native.context("cuda:0")
+k = dgk.kernel("bf16_gemm.dgk")
+t = time.perf_counter(); k(A=a, B=b, D=d); torch.cuda.synchronize()
+print((time.perf_counter() - t) * 1e3, k.counts()["compiled"])
+"""
+
+
+@check
+def first_calls():
+    import tempfile
+    with tempfile.TemporaryDirectory() as folder:
+        env = dict(os.environ, DGC_CACHE_DIR=folder)
+
+        def run(n):
+            r = subprocess.run([sys.executable, "-c", FIRST, str(ROOT / "python"), str(n)], env=env, capture_output=True, text=True, check=True)
+            return r.stdout.split()
+        cold, warm, other = run(2112), run(2112), run(576)
+    return f"cold {float(cold[0]):.0f} ms (<= 150), new process with a warm cache {float(warm[0]):.1f} ms (<= 5, compiled {warm[1]}), another n {float(other[0]):.0f} ms"
+
+
+p = torch.cuda.get_device_properties(0)
+print(f"\n{p.name}, torch {torch.__version__}, {dgk._native.lib.path}, {'native' if dgk._native.fast else 'ctypes'} calls")
+for name, ok, said, seconds in rows:
+    print(f"{'ok  ' if ok else 'FAIL'} {name:<20} {seconds:6.1f} s  {said}")
+bad = sum(not ok for _, ok, _, _ in rows)
+print(f"{len(rows) - bad} passed, {bad} failed")
+sys.exit(bad != 0)
