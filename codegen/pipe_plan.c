@@ -197,12 +197,11 @@ static struct rank_scan scan_ranks(struct gen *g)
 }
 
 /* How many CTAs can share the loading of a field: all of the cluster when none of its coordinates depends on the rank and
- * its slowest rows divide into parts of whole swizzle patterns. Fields of several panels are not shared: with several
- * multicast boxes a barrier an H200 was seen to read the last of a peer's boxes before it had arrived. */
+ * its slowest rows divide into parts of whole swizzle patterns. */
 static int sharers(struct gen *g, const struct gen_field *f, const struct ir_expr *read, const int *walks)
 {
     int n = g->fn->cluster;
-    if (n <= 1 || f->panels > 1 || (g->family && target_has(g->target, HAS_TCGEN05))) return 1;
+    if (n <= 1 || (g->family && target_has(g->target, HAS_TCGEN05))) return 1;
     struct rank_scan rs = scan_ranks(g);
     if (ranked(&rs, read)) return 1;
     for (int i = 0; i < f->ir->naxes; i++) {
