@@ -286,8 +286,8 @@ static struct opd *register_fragments(struct gen *g, struct mma_op *op)
 
 /* ---- fp8 where the tensor cores have none: four bytes become two pairs of f16, exactly ---- */
 
-/* e4m3: sign, exponent and fraction moved to their places in an f16 are off by 2^8 in scale; NaN (0x7f) needs its own bits.
- * e5m2 is the upper byte of an f16. */
+/* e4m3: sign, exponent and fraction moved to their places in an f16 are off by 2^8 in scale. NaN (0x7f) comes out as 480,
+ * the one value with a carry out of its bits + 1: a bit more of exponent makes it NaN. e5m2 is the upper byte of an f16. */
 static struct opd widen_pair(struct gen *g, enum type t, struct opd word, int pair)
 {
     struct lir *l = g->l;
@@ -295,11 +295,9 @@ static struct opd widen_pair(struct gen *g, enum type t, struct opd word, int pa
     lir_emit(l, "prmt.b32 %r, %r, 0, %x", x, word, (uint64_t)(pair ? 0x3424 : 0x1404)); /* bytes to the upper half of each f16 */
     if (t == TY_e5m2) return x;
     struct opd sign = lir_and(l, x, opd_imm((int32_t)0x80008000u)), rest = lir_and(l, x, opd_imm(0x7f007f00));
-    struct opd nan = lir_and(l, lir_add(l, rest, opd_imm(0x01000100)), opd_imm((int32_t)0x80008000u));
+    struct opd nan = lir_and(l, lir_shr_u(l, lir_add(l, rest, opd_imm(0x01000100)), 2), opd_imm(0x20002000));
     struct opd h = lir_reg(l, RC_B32), scale = lir_in_reg(l, opd_imm(0x5c005c00), RC_B32); /* 2^8 twice */
     lir_emit(l, "mul.rn.f16x2 %r, %r, %r", h, lir_shr_u(l, rest, 1), scale);
-    nan = lir_or(l, lir_shr_u(l, nan, 1), lir_or(l, lir_shr_u(l, nan, 2), lir_or(l, lir_shr_u(l, nan, 3), lir_shr_u(l, nan, 4))));
-    nan = lir_or(l, nan, lir_or(l, lir_shr_u(l, nan, 2), lir_shr_u(l, nan, 3)));
     return lir_or(l, lir_or(l, h, sign), nan);
 }
 
@@ -339,17 +337,6 @@ static void emit_mma(struct gen *g, const struct mma_op *op, const struct opd *d
     lir_emit(g->l, "mma.sync.aligned.m16n8k%d.row.col.%s.%s.%s.%s %R, %R, %R, %R", ta->k, ta->acc, ta->name, tb->name, ta->acc, d, 4, a, 4, b, 2, d, 4);
 }
 
-/* The low halves of all four-byte groups first, then the high ones: K is permuted alike on both sides. */
-static void emit_widened(struct gen *g, const struct mma_op *op, const struct opd *d, const struct opd *a, const struct opd *b)
-{
-    for (int pair = 0; pair < 2; pair++) {
-        struct opd wa[4], wb[2];
-        for (int r = 0; r < 4; r++) wa[r] = widen_pair(g, op->a.type, a[r], pair);
-        for (int r = 0; r < 2; r++) wb[r] = widen_pair(g, op->b.type, b[r], pair);
-        lir_emit(g->l, "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 %R, %R, %R, %R", d, 4, wa, 4, wb, 2, d, 4);
-    }
-}
-
 /* fp8 is an instruction from sm_89 on (in hardware or as ptxas' own sequence). */
 static bool must_widen(struct gen *g, const struct mma_op *op)
 {
@@ -373,15 +360,43 @@ static struct fragments load_step(struct gen *g, const struct mma_op *op, struct
     return f;
 }
 
+static const struct opd *atom_of(const struct mma_acc *acc, int m, int n) { return acc->regs + (m * acc->n_atoms + n) * 4; }
+
+static void widen(struct gen *g, enum type t, const struct opd *x, int n, int pair, struct opd *out)
+{
+    for (int r = 0; r < n; r++) out[r] = widen_pair(g, t, x[r], pair);
+}
+
+/* The low halves of all four-byte groups first, then the high ones: K is permuted alike on both sides. The longer side is
+ * widened as it is used, so that few values are alive at a time. */
+static void multiply_widened(struct gen *g, const struct mma_op *op, const struct fragments *f)
+{
+    const struct mma_acc *acc = op->acc;
+    bool a_kept = acc->m_atoms * 4 <= acc->n_atoms * 2;
+    int kept = a_kept ? acc->m_atoms : acc->n_atoms, other = a_kept ? acc->n_atoms : acc->m_atoms;
+    int na = 4, nb = 2, n_kept = a_kept ? na : nb, n_other = a_kept ? nb : na;
+    struct opd *wide = new_n(g->arena, struct opd, kept * n_kept), now[4];
+    for (int pair = 0; pair < 2; pair++) {
+        widen(g, (a_kept ? &op->a : &op->b)->type, a_kept ? f->a : f->b, kept * n_kept, pair, wide);
+        for (int i = 0; i < other; i++) {
+            widen(g, (a_kept ? &op->b : &op->a)->type, (a_kept ? f->b : f->a) + i * n_other, n_other, pair, now);
+            for (int k = 0; k < kept; k++) {
+                const struct opd *d = a_kept ? atom_of(acc, k, i) : atom_of(acc, i, k), *a = a_kept ? wide + k * na : now, *b = a_kept ? now : wide + k * nb;
+                lir_emit(g->l, "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 %R, %R, %R, %R", d, 4, a, 4, b, 2, d, 4);
+            }
+        }
+    }
+}
+
 static void multiply_step(struct gen *g, const struct mma_op *op, const struct fragments *f)
 {
     const struct mma_acc *acc = op->acc;
-    bool widen = must_widen(g, op);
+    if (must_widen(g, op)) {
+        multiply_widened(g, op, f);
+        return;
+    }
     for (int m = 0; m < acc->m_atoms; m++)
-        for (int n = 0; n < acc->n_atoms; n++) {
-            const struct opd *d = acc->regs + (m * acc->n_atoms + n) * 4;
-            (widen ? emit_widened : emit_mma)(g, op, d, f->a + m * 4, f->b + n * 2);
-        }
+        for (int n = 0; n < acc->n_atoms; n++) emit_mma(g, op, atom_of(acc, m, n), f->a + m * 4, f->b + n * 2);
 }
 
 static void zero(struct gen *g, struct mma_acc *acc)
