@@ -162,6 +162,32 @@ int dgk_plan_call(dgk_kernel *k, const dgk_value *values, int n, dgk_plan **out)
 int dgk_run(dgk_plan *p, const uint64_t *addresses, int n, void *stream);
 void dgk_plan_free(dgk_plan *p);
 
+/* ---- operators ----------------------------------------------------------------------------------------------- *
+ * The kernels that come with dgk, as plans: tensors lie on the device, dgk_run's addresses are in the order of the arguments
+ * here. A plan of an empty result runs nothing. Layouts follow from strides. The kernels are looked for in $DGK_KERNELS, beside
+ * the library, in ../share/dgc/kernels_dsl and ../kernels_dsl. */
+
+/* d [m, n] = a [m, k] b [n, k]^T, plus d where accumulate: bf16, d bf16 or f32. k and n are multiples of 8. */
+int dgk_gemm(dgk_context *c, const dgk_tensor *a, const dgk_tensor *b, const dgk_tensor *d, int accumulate, dgk_plan **out);
+/* The same in e4m3 with scales of f32 or ue8m0: sa [k / gran_k, m], sb [ceil(n / gran_n), k / gran_k]; gran_n is 1 or 128,
+ * gran_k 32 or 128. k is a multiple of 128; scales lie in rows of whole 16 bytes, either dimension contiguous. */
+int dgk_fp8_gemm(dgk_context *c, const dgk_tensor *a, const dgk_tensor *sa, const dgk_tensor *b, const dgk_tensor *sb, const dgk_tensor *d, int gran_n,
+                 int gran_k, int accumulate, dgk_plan **out);
+/* logits [s, t] = sf[t] * sum over h of weights[s, h] * max(0, q[s, h] . kv[t]) where start[s] <= t < end[s].
+ * compressed: row s begins at its start. clean: -inf outside; else what is there stays. */
+int dgk_mqa_logits(dgk_context *c, const dgk_tensor *q, const dgk_tensor *kv, const dgk_tensor *sf, const dgk_tensor *weights, const dgk_tensor *start,
+                   const dgk_tensor *end, const dgk_tensor *logits, int compressed, int clean, dgk_plan **out);
+/* The schedule of a paged batch: lens [batch, next_n] to metadata [shares + 1, 2]. */
+int dgk_paged_mqa_metadata(dgk_context *c, const dgk_tensor *lens, const dgk_tensor *metadata, dgk_plan **out);
+/* q [batch, next_n, h, dim], kv [pages, page, dim], sf [pages, page], weights [batch, next_n, h], table [batch, most pages],
+ * logits [batch, next_n, t]: columns below the last of a request's lens are written. */
+int dgk_paged_mqa_logits(dgk_context *c, const dgk_tensor *q, const dgk_tensor *kv, const dgk_tensor *sf, const dgk_tensor *weights, const dgk_tensor *lens,
+                         const dgk_tensor *table, const dgk_tensor *metadata, const dgk_tensor *logits, dgk_plan **out);
+/* scales [g, m, q] of f32 to [g, q, m]. */
+int dgk_transpose_scales(dgk_context *c, const dgk_tensor *scales, const dgk_tensor *to, dgk_plan **out);
+/* scales [g, m, q] of f32, powers of two, to the bytes of their exponents, packed [g, ceil(q / 4), m, 4] of u8. */
+int dgk_pack_ue8m0(dgk_context *c, const dgk_tensor *scales, const dgk_tensor *packed, dgk_plan **out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -5,7 +5,8 @@
  *   dgk_kernel.c   kernels: read once, their signature
  *   dgk_variant.c  a kernel compiled for one choice of types, layouts, compiled-in sizes and tune values
  *   dgk_call.c     calls: the first of a shape is bound and checked, later ones only launch
- *   dgk_plan.c     calls with everything decided; checks and tests */
+ *   dgk_plan.c     calls with everything decided; checks and tests
+ *   ops.c          the operators: which kernel, which arguments */
 #ifndef RUNTIME_DGK_INSIDE_H
 #define RUNTIME_DGK_INSIDE_H
 
@@ -16,7 +17,7 @@
 #include "runtime/launch.h"
 #include "runtime/module.h"
 
-enum { SLOTS_MAX = 64, KEY_MAX = SLOTS_MAX * (4 + 2 * DGK_RANK) + 2 };
+enum { OPERATORS_MAX = 16, SLOTS_MAX = 64, KEY_MAX = SLOTS_MAX * (4 + 2 * DGK_RANK) + 2 };
 
 /* ---- failures (dgk_context.c) ---- */
 
@@ -45,6 +46,7 @@ struct dgk_context {
     VEC(uint64_t) outgrown;        /* graphs may still hold them: freed with the context */
     struct arena arena;
     struct dgk_kernel *kernels;
+    struct dgk_kernel *operators[OPERATORS_MAX]; /* ops.c: loaded when first used */
     char spec[128];
 };
 
