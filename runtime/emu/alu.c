@@ -131,6 +131,14 @@ static inline uint32_t vabsdiff4(uint32_t a, uint32_t b, uint32_t c)
     return c;
 }
 
+static inline uint32_t vabsdiff4_each(uint32_t a, uint32_t b)
+{
+    uint32_t d = 0;
+    for (int i = 0; i < 32; i += 8)
+        d |= (uint32_t)abs((int)(a >> i & 0xFF) - (int)(b >> i & 0xFF)) << i;
+    return d;
+}
+
 /* ---- rows ---- */
 
 #define ROW_u16 emu_u32

@@ -189,14 +189,15 @@ static bool atom_mods(struct emu_decode *d, struct atom_insn *x, bool *policy, e
     static const char *const spaces[] = {"global", "shared", "shared::cta", "shared::cluster", NULL};
     static const enum emu_space space_of[] = {EMU_GLOBAL, EMU_SHARED_CTA, EMU_SHARED_CTA, EMU_SHARED_CLUSTER};
     static const char *const vecs[] = {"v2", "v4", "v8", NULL};
+    static const char *const orders[] = {"relaxed", "acquire", "release", "acq_rel", "cta", "cluster", "gpu", "sys", NULL};
     emu_mod_sem_scope(d);
     int s = emu_mod_one_of(d, spaces), op = -1, v = -1;
     x->space = s < 0 ? EMU_GENERIC : space_of[s];
     *t = EMU_T_NONE;
     *policy = false;
-    for (bool more = true; more;) { /* the operation stands before the type, behind it in vector forms */
+    for (bool more = true; more;) { /* the operation may stand before or behind the order and the type */
         int o = op < 0 ? emu_mod_one_of(d, op_names) : -1;
-        more = o >= 0;
+        more = o >= 0 || emu_mod_one_of(d, orders) >= 0;
         if (o >= 0)
             op = o;
         if (emu_mod(d, "noftz") || (!*policy && (*policy = emu_mod(d, "L2::cache_hint"))))

@@ -176,7 +176,7 @@ bool emu_src_vec(struct emu_decode *d, int i, int n, enum emu_type t, const uint
 /* [register or symbol + offset]. wide: the row holds 64-bit addresses. */
 struct emu_addr {
     uint32_t row;
-    bool wide;
+    bool wide, local; /* local: the base is a variable in local memory, as .param variables of a body are */
     int64_t offset;
 };
 bool emu_mem(struct emu_decode *d, int i, struct emu_addr *a);

@@ -458,6 +458,8 @@ bool emu_raw_mem(struct emu_decode *d, struct emu_raw *r, struct emu_addr *a)
         return true;
     }
     a->offset = 0;
+    const struct emu_name *n = emu_scope_find(r->scope, r->name);
+    a->local = n && n->symbol && n->symbol->space == EMU_LOCAL;
     return symbol_row(d, r, 2, &a->row);
 }
 

@@ -10,7 +10,7 @@
 #pragma GCC optimize("fp-contract=off")
 
 enum float_op { F_ADD, F_SUB, F_MUL, F_FMA, F_DIV, F_RCP, F_SQRT, F_MIN, F_MAX, F_NEG, F_ABS, F_COPYSIGN, F_APPROX, F_DIV_APPROX,
-                F_DIV_FULL };
+                F_DIV_FULL, F_RCP64, F_RSQRT64 };
 struct float_insn {
     enum float_op op;
     enum num_round round;
@@ -188,10 +188,22 @@ static double f64_pick(double a, double b, bool max)
     return (a > b) == max ? a : b;
 }
 
+/* rcp.approx.ftz.f64, rsqrt.approx.ftz.f64: seeds for iterations, of which only the upper word counts. Hardware's 20 bits
+ * are not modelled to the last one. */
+static double seed(double x, bool root)
+{
+    if (fabs(x) < 0x1p-1022)
+        x = copysign(0, x);
+    double r = root ? 1 / sqrt(x) : 1 / x;
+    return isnan(r) ? num_double(0x7FFFFFFF00000000ull) : num_double(num_double_bits(r) & 0xFFFFFFFF00000000ull);
+}
+
 static double one_f64(const struct float_insn *x, double a, double b, double c)
 {
     static const int modes[] = {[NUM_RN] = FE_TONEAREST, [NUM_RZ] = FE_TOWARDZERO, [NUM_RM] = FE_DOWNWARD, [NUM_RP] = FE_UPWARD};
     volatile double A = a, B = b, C = c, r = 0;
+    if (x->op == F_RCP64 || x->op == F_RSQRT64)
+        return seed(a, x->op == F_RSQRT64);
     if (x->round != NUM_RN)
         fesetround(modes[x->round]);
     switch (x->op) {
@@ -481,6 +493,12 @@ bool emu_decode_approx(struct emu_decode *d, struct emu_insn *in)
     float_mods(d, x);
     if (!float_types(d, x))
         return false;
+    if (x->elem == EMU_T_F64 && x->ftz && (!strncmp(d->text, "rcp.", 4) || !strncmp(d->text, "rsqrt.", 6))) {
+        x->op = d->text[1] == 'c' ? F_RCP64 : F_RSQRT64;
+        in->x = x;
+        in->run = run_f64;
+        return float_operands(d, in, x);
+    }
     for (int i = 0; i < COUNT(rows) && !div; i++)
         if (!strncmp(d->text, rows[i].name, strlen(rows[i].name)) && d->text[strlen(rows[i].name)] == '.' && rows[i].t == x->elem)
             x->fn = rows[i].fn;

@@ -277,6 +277,14 @@ static const char *const cache_names[] = {"nc", "ca", "cg", "cs", "lu", "cv", "w
                                           "L1::evict_first", "L1::evict_last", "L1::no_allocate", "L2::evict_normal",
                                           "L2::evict_first", "L2::evict_last", "L2::64B", "L2::128B", "L2::256B", NULL};
 
+/* Arguments of calls are .param variables of the body: they lie in local memory. */
+static bool argument_space(struct mem_insn *x)
+{
+    if (x->space == EMU_PARAM && x->at.local)
+        x->space = EMU_LOCAL;
+    return true;
+}
+
 static bool mem_mods(struct emu_decode *d, struct mem_insn *x, bool *policy, enum emu_type *t)
 {
     static const char *const vecs[] = {"v2", "v4", "v8", NULL};
@@ -327,7 +335,7 @@ bool emu_decode_ld(struct emu_decode *d, struct emu_insn *in)
     uint32_t row;
     in->x = x;
     in->run = run_ld;
-    return mem_mods(d, x, &policy, &t) && mem_registers(d, x, 0, t, false) && emu_mem(d, 1, &x->at) &&
+    return mem_mods(d, x, &policy, &t) && mem_registers(d, x, 0, t, false) && emu_mem(d, 1, &x->at) && argument_space(x) &&
            (!policy || emu_src(d, 2, EMU_T_B64, &row));
 }
 
@@ -341,7 +349,7 @@ bool emu_decode_st(struct emu_decode *d, struct emu_insn *in)
     uint32_t row;
     in->x = x;
     in->run = run_st;
-    return mem_mods(d, x, &policy, &t) && emu_mem(d, 0, &x->at) && mem_registers(d, x, 1, t, true) &&
+    return mem_mods(d, x, &policy, &t) && emu_mem(d, 0, &x->at) && argument_space(x) && mem_registers(d, x, 1, t, true) &&
            (!policy || emu_src(d, 2, EMU_T_B64, &row));
 }
 

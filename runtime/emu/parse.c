@@ -16,6 +16,16 @@ struct tok {
     char punct;
     uint64_t bits;
 };
+/* A .func with a body: what the lexer was at behind the word, so that calls can read it again. */
+struct place {
+    const char *at, *line_at;
+    uint32_t line;
+    struct tok tok;
+};
+struct function {
+    const char *name;
+    struct place place;
+};
 struct parser {
     struct emu_module *m;
     struct arena *a;
@@ -28,9 +38,13 @@ struct parser {
     struct emu_body *body;
     uint32_t src_file, src_line;
     int depth; /* of braces and brackets */
+    struct emu_scope *module_scope;
+    VEC(struct function) functions;
+    const char *ret_label; /* where ret goes in a function's body */
+    int calls, call_depth;
 };
 
-enum { DEPTH_MAX = 200 };
+enum { DEPTH_MAX = 200, CALL_DEPTH_MAX = 20, CALLS_MAX = 2000, ARGUMENTS_MAX = 32 };
 
 /* ---- tokens ---- */
 
@@ -671,8 +685,24 @@ static void branch_targets(struct parser *p, const char *label)
     declare(p, label)->table = t;
 }
 
+static void call(struct parser *p, struct emu_raw *guard);
+
+static void branch_to(struct parser *p, struct emu_raw *guard, const char *label)
+{
+    struct emu_stmt s = {.text = "bra", .guard = guard, .line = p->tok.line, .col = p->tok.col, .src_file = p->src_file,
+                         .src_line = p->src_line, .nop = 1};
+    s.op = new(p->a, struct emu_raw);
+    *s.op = raw_new(p, EMU_RAW_SYM);
+    s.op->name = label;
+    vec_push(p->a, &p->body->stmts, s);
+}
+
 static void instruction(struct parser *p, struct emu_raw *guard)
 {
+    if (is_word(p, "call") || is_word(p, "call.uni")) {
+        call(p, guard);
+        return;
+    }
     struct emu_stmt s = {.guard = guard, .line = p->tok.line, .col = p->tok.col, .src_file = p->src_file,
                          .src_line = p->src_line};
     s.text = word(p, "an instruction");
@@ -687,6 +717,10 @@ static void instruction(struct parser *p, struct emu_raw *guard)
     expect(p, ';');
     s.op = ops.at;
     s.nop = ops.n;
+    if (p->ret_label && (!strcmp(s.text, "ret") || !strcmp(s.text, "ret.uni"))) {
+        branch_to(p, guard, p->ret_label);
+        return;
+    }
     vec_push(p->a, &p->body->stmts, s);
 }
 
@@ -699,7 +733,7 @@ static void body_directive(struct parser *p)
         reg_declaration(p);
     else if (take_word(p, ".shared"))
         shared_variable(p, false);
-    else if (take_word(p, ".local"))
+    else if (take_word(p, ".local") || take_word(p, ".param"))
         local_variable(p);
     else if (take_word(p, ".loc"))
         loc_directive(p, line);
@@ -759,6 +793,151 @@ static void block(struct parser *p)
     p->scope = (struct emu_scope *)p->scope->up;
     p->depth--;
     next(p);
+}
+
+/* ---- calls: a function's text is read anew at each call, its parameters being other names of the arguments ---- */
+
+static struct place here(const struct parser *p) { return (struct place){p->at, p->line_at, p->line, p->tok}; }
+static void go(struct parser *p, const struct place *q)
+{
+    p->at = q->at;
+    p->line_at = q->line_at;
+    p->line = q->line;
+    p->tok = q->tok;
+}
+
+/* (a, b, ...): variables that lie in local memory */
+static int arguments(struct parser *p, struct emu_symbol **out)
+{
+    int n = 0;
+    expect(p, '(');
+    while (!is_punct(p, ')')) {
+        const char *name = word(p, "an argument");
+        const struct emu_name *v = emu_scope_find(p->scope, name);
+        if (!v || !v->symbol || v->symbol->space != EMU_LOCAL)
+            fail(p, "'%s' is no .param variable", name);
+        if (n == ARGUMENTS_MAX)
+            fail(p, "more than %d arguments", ARGUMENTS_MAX);
+        out[n++] = v->symbol;
+        if (!take_punct(p, ','))
+            break;
+    }
+    expect(p, ')');
+    return n;
+}
+
+static void bind(struct parser *p, struct emu_symbol *const *arg, int n)
+{
+    int i = 0;
+    if (!take_punct(p, '('))
+        return;
+    while (!is_punct(p, ')')) {
+        struct variable v = {0};
+        if (!take_word(p, ".param"))
+            fail(p, "expected .param");
+        variable_head(p, &v);
+        variable_name(p, &v);
+        if (i == n)
+            fail(p, "a call of this function gives fewer arguments");
+        declare(p, v.name)->symbol = arg[i++];
+        if (!take_punct(p, ','))
+            break;
+    }
+    expect(p, ')');
+}
+
+/* A function that the module does not define: what compilers call for printf and assert. */
+static void external_call(struct parser *p, const char *name)
+{
+    struct emu_stmt s = {.text = intern(arena_printf(p->a, "call.%s", name)), .line = p->tok.line, .col = p->tok.col,
+                         .src_file = p->src_file, .src_line = p->src_line};
+    vec_push(p->a, &p->body->stmts, s);
+}
+
+static void inline_body(struct parser *p, const struct function *f, struct emu_symbol **ret, int nret, struct emu_symbol **arg, int narg)
+{
+    struct place back = here(p);
+    struct emu_scope *scope = p->scope;
+    const char *label = p->ret_label;
+    if (++p->call_depth > CALL_DEPTH_MAX || ++p->calls > CALLS_MAX)
+        fail(p, "calls of '%s' are nested too deeply, or too many", f->name);
+    p->scope = p->module_scope;
+    open_scope(p);
+    p->ret_label = intern(arena_printf(p->a, "%%return%d", p->calls));
+    go(p, &f->place);
+    bind(p, ret, nret);
+    word(p, "the function's name");
+    bind(p, arg, narg);
+    while (p->tok.kind == TOK_WORD)
+        next(p);
+    block(p);
+    declare(p, p->ret_label)->label = p->body->stmts.n;
+    p->scope = scope;
+    p->ret_label = label;
+    p->call_depth--;
+    go(p, &back);
+}
+
+/* call[.uni] [(results),] name [, (arguments)]; */
+static void call(struct parser *p, struct emu_raw *guard)
+{
+    struct emu_symbol *ret[ARGUMENTS_MAX], *arg[ARGUMENTS_MAX];
+    int nret = 0, narg = 0;
+    const char *over = NULL;
+    next(p);
+    if (is_punct(p, '(')) {
+        nret = arguments(p, ret);
+        expect(p, ',');
+    }
+    const char *name = word(p, "a function");
+    if (take_punct(p, ',') && is_punct(p, '('))
+        narg = arguments(p, arg);
+    expect(p, ';');
+    if (guard) {
+        open_scope(p);
+        over = intern("%over");
+        guard->neg = !guard->neg;
+        branch_to(p, guard, over);
+    }
+    const struct function *f = NULL;
+    for (int i = 0; i < p->functions.n; i++)
+        if (p->functions.at[i].name == name)
+            f = &p->functions.at[i];
+    if (f)
+        inline_body(p, f, ret, nret, arg, narg);
+    else
+        external_call(p, name);
+    if (guard) {
+        declare(p, over)->label = p->body->stmts.n;
+        p->scope = (struct emu_scope *)p->scope->up;
+    }
+}
+
+/* Finds the functions with a body. */
+static void find_functions(struct parser *p)
+{
+    struct place start = here(p);
+    for (int depth = 0; p->tok.kind != TOK_END;) {
+        if (is_punct(p, '{'))
+            depth++;
+        else if (is_punct(p, '}'))
+            depth--;
+        if (depth || !is_word(p, ".func")) {
+            next(p);
+            continue;
+        }
+        next(p);
+        struct function f = {.place = here(p)};
+        if (is_punct(p, '('))
+            while (p->tok.kind != TOK_END && !take_punct(p, ')'))
+                next(p);
+        f.name = word(p, "the function's name");
+        while (p->tok.kind != TOK_END && !is_punct(p, ';') && !is_punct(p, '{'))
+            next(p);
+        if (is_punct(p, '{'))
+            vec_push(p->a, &p->functions, f);
+    }
+    go(p, &start);
 }
 
 /* ---- entries ---- */
@@ -917,7 +1096,7 @@ static void module_item(struct parser *p)
     if (take_word(p, ".entry"))
         entry(p);
     else if (take_word(p, ".func"))
-        skip_function(p); /* a call of it is an error */
+        skip_function(p); /* read where it is called */
     else if (take_word(p, ".global"))
         global_variable(p, EMU_GLOBAL, is_extern);
     else if (take_word(p, ".const"))
@@ -952,7 +1131,9 @@ bool emu_parse(struct emu_module *m)
     if (setjmp(p->fail))
         return false;
     open_scope(p);
+    p->module_scope = p->scope;
     next(p);
+    find_functions(p);
     if (!take_word(p, ".version"))
         fail(p, "expected .version");
     version_directive(p);

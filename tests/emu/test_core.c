@@ -102,6 +102,35 @@ static void test_brx(void)
     emu_close(r.e);
 }
 
+/* Functions are read in at their calls; recursion is refused, an assertion that failed is a fault. */
+static void test_calls(void)
+{
+    struct run r = run_open(EMU_SM90, EMU_EARLY);
+    uint32_t got[32];
+    uint64_t out = run_memory(&r, NULL, 128, "out");
+    r.launch.block[0] = 32;
+    bool ok = run_text(&r, header_80,
+        ".func (.param .b32 res) twice(.param .b32 a);\n.entry k(.param .u64 out) {\n .reg .pred %p; .reg .b32 %r<4>; .reg .b64 %d;\n"
+        " mov.u32 %r0, %laneid; mov.u32 %r2, 7; setp.gt.u32 %p, %r0, 9;\n"
+        " { .param .b32 x; .param .b32 y; st.param.b32 [x], %r0; call.uni (y), twice, (x); ld.param.b32 %r1, [y]; }\n"
+        " { .param .b32 x; .param .b32 y; st.param.b32 [x], %r1; st.param.b32 [y], 5; @%p call (y), twice, (x); ld.param.b32 %r2, [y]; }\n"
+        " ld.param.u64 %d, [out]; mad.wide.u32 %d, %r0, 4, %d; st.global.u32 [%d], %r2; ret; }\n"
+        ".func (.param .b32 res) twice(.param .b32 a) {\n .reg .pred %p; .reg .b32 %r0; ld.param.b32 %r0, [a]; setp.gt.u32 %p, %r0, 40;\n"
+        " st.param.b32 [res], %r0; @%p ret; add.u32 %r0, %r0, %r0; st.param.b32 [res], %r0; ret; }\n");
+    emu_read(r.e, out, got, 128);
+    int bad = 0;
+    for (uint32_t i = 0; i < 32; i++) {
+        uint32_t once = i * 2, want = i > 9 ? (once > 40 ? once : once * 2) : 5;
+        bad += got[i] != want;
+    }
+    claim(ok && !bad, "calls: %d wrong %s", bad, r.error);
+    emu_close(r.e);
+    load_fails(header_80, ".func f() { call f; ret; }\n.entry k() { call f; ret; }", "nested too deeply");
+    load_fails(header_80, ".extern .func f();\n.entry k() { call f; ret; }", "does not define this function");
+    r = run_open(EMU_SM90, EMU_EARLY);
+    fails(&r, header_80, ".extern .func __assertfail();\n.entry k() { call __assertfail; ret; }", "assertion of the kernel's source failed", "assert");
+}
+
 /* ---- barriers ---- */
 
 /* Two warps of four talk through barriers 1 (arrive and sync) and 2; bar.red counts. */
@@ -422,6 +451,7 @@ int main(void)
     test_divergence();
     test_spin_within_warp();
     test_brx();
+    test_calls();
     test_named_barriers();
     test_mbarrier_ring();
     test_mbarrier_misuse();
