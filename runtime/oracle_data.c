@@ -129,7 +129,7 @@ static int64_t random_dim(const struct ir_fn *fn, const struct ir_dim *d, uint64
     return n > 0 ? n : m;
 }
 
-/* Elements of all arguments, and a share of the work of evaluating the specs. Bounds that read arguments count as nothing. */
+/* Elements of all arguments, and a share of the work of evaluating the specs. */
 static double cost(const struct ir_fn *fn, const int64_t *dims)
 {
     double n = 0, all = 1, work = 0;
@@ -148,11 +148,12 @@ static double cost(const struct ir_fn *fn, const int64_t *dims)
         const struct ir_axis *x = fn->axes.at[i];
         if (x->lo && x->hi && !reads_args(x->lo) && !reads_args(x->hi) && !x->lo->naxes && !x->hi->naxes) interp_whole_range(&env, x);
     }
-    for (int i = 0; i < fn->specs.n; i++)
-        if (!bounds_read(fn->specs.at[i].value)) {
-            interp_room(&env, fn->specs.at[i].value, &work);
-            n += work / 64;
-        }
+    for (int i = 0; i < fn->specs.n; i++) {
+        const struct ir_expr *left = fn->specs.at[i].left;
+        if (bounds_read(fn->specs.at[i].value)) interp_room(&env, left, &work), work *= 512; /* a guess at the sums' length */
+        else interp_room(&env, fn->specs.at[i].value, &work);
+        n += work / 64;
+    }
     interp_env_free(&env);
     return n;
 }
