@@ -227,7 +227,7 @@ static void stmt_assert(struct gen *g, struct ir_stmt *s)
 
 static void stmt_print(struct gen *g, struct ir_stmt *s)
 {
-    diag_remark(g->diag, s->span, "print is left out of compiled code; --device interp shows it");
+    diag_remark(g->diag, s->span, "print is left out of compiled code; dgc test --device=ir shows it");
 }
 
 #define stmt_store gen_store

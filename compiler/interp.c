@@ -554,17 +554,28 @@ static void exec_assert(struct role *r, const struct ir_stmt *s)
     if (!eval_int(r, s->expr)) FAIL(r, s->span, "assertion failed: %s", s->text ? s->text : "");
 }
 
+static void print_tile(const struct tile *t)
+{
+    for (int64_t j = 0; j < t->n; j++) {
+        if (j) fputc(' ', stderr);
+        if (type_is_float(t->type)) fprintf(stderr, "%g", t->at[j].f);
+        else fprintf(stderr, "%lld", (long long)t->at[j].i);
+    }
+}
+
 static void exec_print(struct role *r, const struct ir_stmt *s)
 {
-    fprintf(stderr, "%s", s->text ? s->text : "");
-    for (int i = 0; i < s->index.n; i++) {
-        struct tile t = eval(r, s->index.at[i]);
-        for (int64_t j = 0; j < t.n; j++) {
-            if (type_is_float(t.type)) fprintf(stderr, " %g", t.at[j].f);
-            else fprintf(stderr, " %lld", (long long)t.at[j].i);
+    int next = 0;
+    for (const char *c = s->text ? s->text : ""; *c; c++) {
+        if (*c != '%' || c[1] == '%') {
+            fputc(*c, stderr);
+            c += *c == '%';
+        } else if (next < s->index.n) {
+            struct tile t = eval(r, s->index.at[next++]);
+            print_tile(&t);
         }
     }
-    fprintf(stderr, "\n");
+    fputc('\n', stderr);
 }
 
 static void (*const exec[E_COUNT + S_COUNT])(struct role *, const struct ir_stmt *) = {

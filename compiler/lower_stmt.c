@@ -700,6 +700,17 @@ static void lower_assert(struct lower *L, const struct node *n)
     s->text = n->text;
 }
 
+/* Text in which every % is doubled: a single one stands for a value. */
+static const char *percents(struct arena *a, const char *text)
+{
+    char *out = new_n(a, char, 2 * strlen(text) + 1), *to = out;
+    for (; *text; text++) {
+        if (*text == '%') *to++ = '%';
+        *to++ = *text;
+    }
+    return out;
+}
+
 static void lower_print(struct lower *L, const struct node *n)
 {
     struct ir_stmt *s = lower_emit(L, S_print, n->span);
@@ -707,12 +718,12 @@ static void lower_print(struct lower *L, const struct node *n)
     for (int i = 0; i < n->list.n; i++) {
         const struct node *k = n->list.at[i];
         if (k->kind == N_string) {
-            text = arena_printf(L->a, "%s%s%s", text, *text ? " " : "", k->text);
+            text = arena_printf(L->a, "%s%s", text, percents(L->a, k->text));
             continue;
         }
         struct ir_expr *e = lower_expr(L, k);
         if (is_bad(e)) continue;
-        text = arena_printf(L->a, "%s%s%%", text, *text ? " " : ""); /* each % stands for the next value */
+        text = arena_printf(L->a, "%s%%", text); /* each single % stands for the next value */
         vec_push(L->a, &s->index, e);
     }
     s->text = text;
