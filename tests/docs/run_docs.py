@@ -1,6 +1,6 @@
 """Runs the examples of documents.  run_docs.py FILE.md …   in a scratch folder; $DGC is the compiler, $ROOT the tree.
 
-```dgk            a whole file: it must parse and check; with a name after the word it is kept for the commands that follow
+```dgk            a whole file: it must parse, check, and be what its spec says; with a name after the word it is kept for the commands that follow
 ```dgk rejected   a whole file that must be rejected
 ```console        "$ command", then its output: … stands for any text within a line, a line … for any lines
 Other blocks are not run. Links to files, and names of files in `code`, must exist.
@@ -60,6 +60,10 @@ def kernel(path, line, words, content):
     rc, out = run(f'"{DGC}" compile --emit=ast --kernel=all -I "{ROOT}/kernels_dsl" {name}')
     if rc != (1 if "rejected" in words else 0):
         fail(path, line, f"exit status {rc} of this block\n{out}")
+    elif rc == 0 and re.search(r"^kernel\b", content, re.M):
+        rc, out = run(f'"{DGC}" test {name} --kernel=all -I "{ROOT}/kernels_dsl" --device=emu --target=sm_80,sm_90a,sm_100a --cases=1')
+        if rc:
+            fail(path, line, f"not what its spec says\n{out}")
 
 
 def console(path, line, content):
