@@ -1,5 +1,7 @@
 """Scores of a sparse-attention indexer: over a row of keys, and over pages of a cache."""
 
+import weakref
+
 from ._common import align, arch_major, device_of, dtype_is, kernel, launch, require, torch
 
 
@@ -47,6 +49,25 @@ def get_paged_mqa_logits_metadata(context_lens, block_kv, num_sms, indices=None)
     return meta
 
 
+_views = {}  # id of a cache tensor -> (weak reference, what its views depend on, the views)
+
+
+def _cache_views(kv_cache, dim, kind):
+    """Values [blocks, block_kv, dim] and scales [blocks, block_kv]: a block holds the values of all its keys, then their scales.
+    A cache is the same tensor for every call of a model, so its views are kept as long as it lives."""
+    key, now = id(kv_cache), (kv_cache.data_ptr(), kv_cache.shape, kv_cache.stride(), kind)
+    known = _views.get(key)
+    if known is not None and known[0]() is kv_cache and known[1] == now:
+        return known[2]
+    t = torch()
+    blocks, block_kv = kv_cache.shape[:2]
+    pitch, start = kv_cache.stride(0), kv_cache.storage_offset()
+    values = kv_cache.as_strided([blocks, block_kv, dim], [pitch, dim, 1], start).view(kind)
+    scales = kv_cache.as_strided([blocks, block_kv * 4], [pitch, 1], start + block_kv * dim).view(t.float32)
+    _views[key] = (weakref.ref(kv_cache, lambda _: _views.pop(key, None)), now, (values, scales))
+    return values, scales
+
+
 def fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, schedule_meta, max_context_len, clean_logits=False, logits_dtype=None,
                              indices=None):
     t = torch()
@@ -68,10 +89,7 @@ def fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, sc
         return logits.to(logits_dtype)
     stride = align(align(max_context_len, 256), 256)
     logits = t.empty([batch * next_n, stride], dtype=t.float32, device=q.device)[:, :max_context_len]
-    # a block holds the values of all its keys, then their scales
-    pitch, start = kv_cache.stride(0), kv_cache.storage_offset()
-    values = kv_cache.as_strided([blocks, block_kv, dim], [pitch, dim, 1], start).view(q.dtype)
-    scales = kv_cache.as_strided([blocks, block_kv * 4], [pitch, 1], start + block_kv * dim).view(t.float32)
+    values, scales = _cache_views(kv_cache, dim, q.dtype)
     columns = min(max_context_len, block_table.shape[1] * block_kv)
     if batch and columns:
         out = logits.as_strided([batch, next_n, columns], [next_n * stride, stride, 1])

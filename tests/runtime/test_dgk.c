@@ -171,6 +171,38 @@ static void mistakes(dgk_context *c)
     check(dgk_set_sms(c, 1000) != 0 && dgk_set_sms(c, 2) == 0 && dgk_get_sms(c) == 2 && dgk_set_sms(c, 0) == 0, "the number of multiprocessors");
 }
 
+/* What one process compiled, the next finds: here a second context stands for it. */
+static void kept(void)
+{
+    static float x[32 * 64], y[32 * 64];
+    char folder[] = "/tmp/dgk-test-XXXXXX", command[64];
+    dgk_counts n[3];
+    if (!mkdtemp(folder)) return;
+    unsetenv("DGC_DISABLE_CACHE");
+    setenv("DGC_CACHE_DIR", folder, 1);
+    for (int i = 0; i < 3; i++) {
+        dgk_context *c;
+        dgk_kernel *k;
+        dgk_tensor t = matrix(x, DGK_HOST, "f32", 32, 64), u = matrix(y, DGK_HOST, "f32", 32, 64);
+        dgk_value v[] = { dgk_of(&t), dgk_int(2), dgk_of(&u) };
+        for (int j = 0; j < 32 * 64; j++) x[j] = (float)j, y[j] = 0;
+        dgk_open(&c, i < 2 ? "emu:sm_90a" : "emu:sm_80");
+        dgk_load_text(c, "scale.dgk", scale, strlen(scale), NULL, &k);
+        check(dgk_call(k, v, 3, NULL) == 0 && !wrong(y, x, 32 * 64, 2, 1), "a call with a cache");
+        n[i] = counts(k);
+        char *text;
+        check(dgk_check(k, v, 3, &text) == 0, "a check, whose spec the cache does not hold");
+        dgk_release(text);
+        dgk_close(c);
+    }
+    check(n[0].compiled == 1 && n[0].from_cache == 0, "the first compiles");
+    check(n[1].compiled == 0 && n[1].from_cache == 1, "the second does not");
+    check(n[2].compiled == 1 && n[2].from_cache == 0, "another target is another entry");
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    (void)!system(command);
+    setenv("DGC_DISABLE_CACHE", "1", 1);
+}
+
 int main(void)
 {
     dgk_context *c;
@@ -184,6 +216,7 @@ int main(void)
     sizes(c);
     mistakes(c);
     dgk_close(c);
+    kept();
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }
