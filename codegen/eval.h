@@ -199,6 +199,7 @@ void hoist_consume(struct gen *g, const struct ir_pipe *p);
 void hoist_consume_end(struct gen *g);
 void hoist_loop(struct gen *g);      /* right before the label that the loop jumps back to */
 void hoist_loop_end(struct gen *g);  /* after the jump */
+int hoist_room(struct gen *g);       /* registers of a thread that tiles and the work at hand leave */
 /* Code from here on reads the pipe's slot; NULL: an input. */
 void hoist_mark(struct gen *g, const struct ir_pipe *p, int from);
 

@@ -251,7 +251,7 @@ static int modest_regs(const struct gen_role *r, int at_entry)
 static void plan_registers(struct gen *g, int warps)
 {
     int groups = warps / 4, at_entry = 65536 / (warps * 32) / 8 * 8, math = 0, others = 0, spent = 0;
-    if (!target_has(g->target, HAS_SETMAXNREG | HAS_WGMMA) || !g->family || groups < 3) return;
+    if (!target_has(g->target, HAS_SETMAXNREG) || !g->family || !g->family->async || groups < 3) return;
     for (int i = 0; i < g->roles.n; i++) {
         const struct gen_role *r = &g->roles.at[i];
         *(r->has_mma ? &math : &others) += r->slot_warps / 4;

@@ -12,8 +12,7 @@
 
 enum { MOST_HOISTED = 64, WORKING_REGS = 80 }; /* registers of values kept over a loop; of what a loop computes with */
 
-/* What tiles and the work at hand leave of a thread's registers. */
-static int room(struct gen *g)
+int hoist_room(struct gen *g)
 {
     int threads = 0, all;
     for (int i = 0; i < g->roles.n; i++) threads += 32 * g->roles.at[i].slot_warps;
@@ -217,7 +216,7 @@ void hoist_loop_end(struct gen *g)
     char *keep = new_n(g->arena, char, w.end - w.at + 1);
     w.move = new_n(g->arena, char, w.end - w.at + 1);
     find_defs(g, &w);
-    int most = room(g);
+    int most = hoist_room(g);
     for (int i = w.at; i < w.end; i++) {
         const struct lir_insn *in = &w.l->code.at[i];
         int first, n = writes(in, &first);

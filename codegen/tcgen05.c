@@ -15,14 +15,27 @@ static int padded(const struct mma_acc *acc) { return ceil_to(acc->cols, COLUMN_
 
 /* ---- plan ---- */
 
+static bool has_axes_of(const struct ir_var *v, const struct ir_var *acc)
+{
+    for (int i = 0; i < acc->naxes; i++)
+        if (mma_axis_at(v->axes, v->naxes, acc->axes[i]) < 0) return false;
+    return true;
+}
+
+/* Two warpgroups where one would hold too much of the accumulators, and of what is computed from them element by element. */
 static int choose_warps(struct gen *g, struct gen_role *r)
 {
     struct mma_state *st = mma_state(g);
+    int elements = 0;
+    bool divides = true;
     for (int i = 0; i < st->accs.n; i++) {
         struct mma_acc *acc = st->accs.at[i];
-        if (acc->role == r && acc->cols * blocks(acc) > LANE_BUDGET && acc->cols % 2 == 0) return 8;
+        if (acc->role != r) continue;
+        for (int k = 0; k < g->fn->vars.n; k++)
+            if (has_axes_of(g->fn->vars.at[k], acc->var)) elements += acc->cols * blocks(acc);
+        divides &= acc->cols % 2 == 0 && layout_tmem(g->arena, acc->m, acc->nm, acc->n, acc->nn, 8);
     }
-    return 4;
+    return elements >= LANE_BUDGET && divides ? 8 : 4;
 }
 
 static void place_acc(struct gen *g, struct gen_role *r, struct mma_acc *acc)

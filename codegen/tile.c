@@ -360,7 +360,7 @@ int tile_registers(struct gen *g)
     for (int i = 0; i < g->fn->vars.n; i++) {
         struct ir_var *v = g->fn->vars.at[i];
         if (!v->naxes) continue;
-        if (in_family(g, v)) n += target_has(g->target, HAS_TCGEN05) ? 0 : layout_regs(g->family->layout(g, v));
+        if (in_family(g, v)) n += layout_regs(g->family->layout(g, v));
         else if (v->cg && tile_var(g, v)->regs) n += layout_regs(tile_var(g, v)->lay);
     }
     return n;
@@ -619,6 +619,17 @@ static bool waits(struct gen *g, const struct ir_expr *e)
     return false;
 }
 
+/* What can be had while the tensor cores work comes first, if there are registers to keep it in; else after the wait. */
+enum turn { TURN_FIRST, TURN_WAIT, TURN_LAST };
+
+static enum turn turn_of(struct gen *g, const struct ir_expr *e, const struct layout *lay)
+{
+    struct ir_axis *axes[IR_RANK];
+    int n = eval_axes(g, e, axes);
+    if (waits(g, e)) return TURN_WAIT;
+    return !n || layout_regs(layout_project(g->arena, lay, axes, n)) <= hoist_room(g) ? TURN_FIRST : TURN_LAST;
+}
+
 static struct opd *tile_map(struct gen *g, const struct ir_expr *e, const struct layout *lay)
 {
     struct ir_axis *axes[IR_RANK];
@@ -626,9 +637,9 @@ static struct opd *tile_map(struct gen *g, const struct ir_expr *e, const struct
     struct opd *out = new_n(g->arena, struct opd, n), **arg = new_n(g->arena, struct opd *, e->nargs + 1);
     const struct layout **mine = new_n(g->arena, const struct layout *, e->nargs + 1);
     struct opd *now = new_n(g->arena, struct opd, e->nargs + 1);
-    for (int late = 0; late < 2; late++) /* what can be had while the tensor cores work comes first */
+    for (enum turn turn = TURN_FIRST; turn <= TURN_LAST; turn++)
         for (int i = 0; i < e->nargs; i++)
-            if (waits(g, e->args[i]) == late) arg[i] = gen_tile(g, e->args[i], lay);
+            if (turn_of(g, e->args[i], lay) == turn) arg[i] = gen_tile(g, e->args[i], lay);
     for (int i = 0; i < e->nargs; i++) mine[i] = layout_project(g->arena, lay, axes, eval_axes(g, e->args[i], axes));
     for (int r = 0; r < n; r++) {
         if (pairs(e) && r + 1 < n) {
