@@ -41,8 +41,13 @@ def align(x, y):
     return ceil_div(x, y) * y
 
 
+@functools.lru_cache(maxsize=None)
+def _name_of(dtype):
+    return str(dtype).rpartition(".")[2]
+
+
 def dtype_is(t, name):
-    return str(t.dtype).rpartition(".")[2] == name
+    return _name_of(t.dtype) == name
 
 
 def is_fp4(t):

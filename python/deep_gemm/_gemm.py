@@ -50,7 +50,7 @@ def bf16_gemm_tt(a, b, d, c=None, compiled_dims="mn"):
 
 # ---- fp8 ---------------------------------------------------------------------------------------------------------------
 
-def recipes(sfb, recipe, recipe_a, recipe_b, major):
+def recipes(sfb, recipe, recipe_a, recipe_b):
     """((gran_m, gran_k), (gran_n, gran_k))"""
     require((recipe_a is None) == (recipe_b is None), "recipe_a and recipe_b come together")
     require(recipe is None or recipe_a is None, "recipe, or recipe_a and recipe_b")
@@ -98,16 +98,14 @@ def _scales(sfa, sfb, a_recipe, b_recipe, m, n, k):
 
 def fp8_fp4_gemm_nt(a, b, d, c=None, recipe=None, recipe_a=None, recipe_b=None, compiled_dims="nk", disable_ue8m0_cast=False):
     (a, sfa), (b, sfb) = a, b
-    device = device_of(a)
-    major = arch_major(device)
     if is_fp4(a) or is_fp4(b):
-        raise NotImplementedError(f"fp8_fp4_gemm_nt with FP4 operands on sm_{major}x: kernels_dsl/fp4_gemm.dgk through dgk.kernel is the nearest; "
+        raise NotImplementedError(f"fp8_fp4_gemm_nt with FP4 operands on sm_{arch_major(device_of(a))}x: kernels_dsl/fp4_gemm.dgk through dgk.kernel is the nearest; "
                                   "with FP8 operands this function works")
     m, n, k = _check_shapes(a, b, d)
     acc = _accumulates(m, n, k, d, c)
     if acc is None:
         return
-    a_recipe, b_recipe = recipes(sfb, recipe, recipe_a, recipe_b, major)
+    a_recipe, b_recipe = recipes(sfb, recipe, recipe_a, recipe_b)
     sa, sb, gn, g = _scales(sfa, sfb, a_recipe, b_recipe, m, n, k)
     symbol = "dgk_fp8_gemm_1d1d" if gn == 1 else "dgk_fp8_gemm_1d2d"
     launch(kernel("fp8_gemm.dgk", symbol=symbol), A=a, SA=sa, B=b, SB=sb, D=d, GN=gn, G=g, ACC=acc)
