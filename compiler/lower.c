@@ -207,8 +207,18 @@ static void add_tensor(struct lower *L, const struct node *n)
     lower_name_expr(L, t->name, e, t->span);
 }
 
+static bool has_tensor(const struct lower *L, const char *name)
+{
+    for (int i = 0; i < L->fn->tensors.n; i++)
+        if (!strcmp(L->fn->tensors.at[i]->name, name) && L->fn->tensors.at[i]->rank) return true;
+    return false;
+}
+
 static void check_options(struct lower *L)
 {
+    for (int i = 0; i < L->o->n_inner; i++)
+        if (!has_tensor(L, L->o->inner[i].name))
+            diag_error(L->d, L->kernel->name_span, "kernel '%s' has no tensor '%s'", L->kernel->name, L->o->inner[i].name);
     for (int i = 0; i < L->o->n_params; i++) {
         const char *name = L->o->params[i].name, *list = "";
         bool found = false;

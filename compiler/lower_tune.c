@@ -145,7 +145,8 @@ static void push_given(struct lower *L, struct tuning *t)
     }
     long long v = strtoll(t->given, &rest, 0);
     if (*t->given && !*rest) push(L, t, (struct choice){.num = v});
-    else push(L, t, (struct choice){.word = intern(t->given)});
+    else if (t->word) push(L, t, (struct choice){.word = intern(t->given)});
+    else diag_error(L->d, t->span, "'%s' cannot be '%s', which is no whole number", t->key, t->given);
 }
 
 bool tune_choices(struct lower *L, struct tuning *t)
@@ -153,7 +154,7 @@ bool tune_choices(struct lower *L, struct tuning *t)
     int64_t times = 1;
     if (t->given) {
         push_given(L, t);
-        return true;
+        return t->choices.n > 0;
     }
     if (t->set->a && !lower_static(L, t->set->a, &times)) return not_known(L, t, t->set->a);
     for (int i = 0; i < t->set->list.n; i++)

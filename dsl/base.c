@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void oom_exit(size_t bytes)
@@ -197,8 +198,19 @@ bool read_file(const char *path, char **out, size_t *n)
     return true;
 }
 
+/* A terminal, a pipe, /dev/null: what is no file is written to, and never replaced by one. */
+static bool write_through(const char *path, const void *data, size_t n)
+{
+    FILE *f = fopen(path, "wb");
+    if (!f) return false;
+    bool ok = fwrite(data, 1, n, f) == n;
+    return fclose(f) == 0 && ok;
+}
+
 bool write_file(const char *path, const void *data, size_t n)
 {
+    struct stat there;
+    if (!stat(path, &there) && !S_ISREG(there.st_mode)) return write_through(path, data, n);
     struct buf tmp = { 0 };
     buf_printf(&tmp, "%s.tmp%ld", path, (long)getpid());
     FILE *f = fopen(tmp.at, "wb");

@@ -42,7 +42,8 @@ void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(print
 void buf_free(struct buf *b);
 
 /* Whole files. read_file returns false with errno set; *out is NUL-terminated and free()d by the caller.
- * write_file writes a temporary beside `path` and renames it, so that no half-written file is ever seen. */
+ * write_file writes a temporary beside `path` and renames it, so that no half-written file is ever seen; what is
+ * there and no file (a device, a pipe) is written to. */
 bool read_file(const char *path, char **out, size_t *n);
 bool write_file(const char *path, const void *data, size_t n);
 

@@ -12,7 +12,7 @@ static const struct {
 #include "runtime/cli.def"
 };
 
-enum option_kind { FLAG, TEXT, MAYBE, LIST, PAIR };
+enum option_kind { FLAG, TEXT, MAYBE, LIST, PAIR, SIZES, WHOLE, COUNTS, NAME };
 #define ON(verb) (1u << VERB_##verb)
 static const struct option {
     const char *name;
@@ -106,14 +106,42 @@ static bool pair(struct cli *c, bindings *to, const char *option, const char *te
     return true;
 }
 
+static bool is_whole(const char *s)
+{
+    size_t n = strlen(s);
+    return n && n < 19 && strspn(s, "0123456789") == n;
+}
+
+static bool is_name(const char *s)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+    return *s && strspn(s, letters) == strlen(s) && strspn(s, "0123456789") == 0;
+}
+
+/* Whether a value is of the option's kind; says what is wrong with it. */
+static bool fits(const struct option *o, const char *value)
+{
+    const char *number = o->kind == SIZES ? strchr(value, '=') : NULL;
+    if (number && number != value && !is_whole(number + 1)) return cli_usage("--%s=%s: %s is wanted, N a whole number", o->name, value, o->value), false;
+    if ((o->kind == WHOLE || o->kind == COUNTS) && !is_whole(value)) return cli_usage("--%s=%s: a whole number is wanted", o->name, value), false;
+    if (o->kind == COUNTS && strspn(value, "0") == strlen(value)) return cli_usage("--%s=%s: at least 1 is wanted", o->name, value), false;
+    if (o->kind == NAME && !is_name(value)) return cli_usage("--%s=%s: a name of letters, digits and _ is wanted", o->name, value), false;
+    return true;
+}
+
 static bool store(struct cli *c, const struct option *o, const char *value)
 {
     char *field = (char *)c + o->field;
+    if (!fits(o, value)) return false;
     switch (o->kind) {
     case FLAG: *(bool *)field = true; return true;
     case TEXT:
+    case WHOLE:
+    case COUNTS:
+    case NAME:
     case MAYBE: *(const char **)field = value; return true;
     case LIST: vec_push(&c->arena, (words *)field, value); return true;
+    case SIZES:
     case PAIR: return pair(c, (bindings *)field, o->name, value);
     }
     return false;
@@ -157,10 +185,19 @@ static bool letter_option(struct reader *r, const char *word)
     return cli_usage("there is no option %s; see dgc %s --help", shown, verb_rows[r->c->verb].name), false;
 }
 
+/* The last ARGUMENT=VALUE is the first of its name. */
+static bool once(const struct cli *c)
+{
+    const char *name = c->calls.at[c->calls.n - 1].name;
+    for (int i = 0; i < c->calls.n - 1; i++)
+        if (c->calls.at[i].name == name) return cli_usage("argument '%s' is given twice", name), false;
+    return true;
+}
+
 static bool operand(struct reader *r, const char *word)
 {
     struct cli *c = r->c;
-    if (c->verb == VERB_run && c->files.n && strchr(word, '=')) return pair(c, &c->calls, "run", word);
+    if (c->verb == VERB_run && c->files.n && strchr(word, '=')) return pair(c, &c->calls, "run", word) && once(c);
     vec_push(&c->arena, &c->files, word);
     return true;
 }
@@ -214,6 +251,9 @@ bool cli_parse(struct cli *c, int argc, char **argv)
         c->verb = VERB_help;
     }
     from_environment(c);
+    if (c->color && strcmp(c->color, "auto") && strcmp(c->color, "always") && strcmp(c->color, "never"))
+        return cli_usage("--color=%s: auto, always or never is wanted", c->color), false;
+    if (!*verb_rows[c->verb].arguments && c->files.n) return cli_usage("dgc %s takes no '%s'", argv[1], c->files.at[0]), false;
     if (wants_file(c) && !c->files.n) return cli_usage("dgc %s needs a file; see dgc %s --help", argv[1], argv[1]), false;
     if (wants_file(c) && c->verb != VERB_test && c->files.n > 1) return cli_usage("one file at a time; '%s' is a second", c->files.at[1]), false;
     return true;

@@ -1,6 +1,7 @@
 /* cli_unit - one file compiled for one target, its messages printed once. */
 #include "runtime/cli.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,8 @@ nodes unit_kernels(struct unit *u)
     } else if (want) {
         const char *near = diag_nearest(want, names, n);
         fprintf(stderr, "dgc: error: %s has no kernel '%s'%s%s%s\n", u->path, want, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    } else {
+        fprintf(stderr, "dgc: error: %s has no kernel\n", u->path);
     }
     return all;
 }
@@ -111,7 +114,7 @@ static void save(const struct unit *u, const struct image *im, const char *suffi
     char path[4096];
     mkdir(*folder ? folder : ".", 0777);
     snprintf(path, sizeof path, "%s/%s.%s.%s", *folder ? folder : ".", im->kernel, im->target, suffix);
-    if (!write_file(path, data, n)) perror(path);
+    if (!write_file(path, data, n)) fprintf(stderr, "dgc: warning: cannot write '%s': %s\n", path, strerror(errno));
 }
 
 static void save_ir(const struct unit *u, const struct ir_fn *fn, const struct image *im)

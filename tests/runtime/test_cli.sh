@@ -48,6 +48,81 @@ expect 1 "bf16_gemm requires K % 8 == 0 && N % 8 == 0; here K = 63, N = 8" run $
 expect 1 "cannot write" run $K X='ones(4, 4)' Y=/no/such/folder/y.npy
 expect 0 "Y: f32 [4, 4], 1 to 1" run $K X='ones(4, 4)'
 
+# What a command line gets wrong, before anything is done.
+expect 2 "is given twice" run $K X='ones(4, 4)' X='ones(4, 4)'
+expect 2 "a whole number" compile --inner=A=x $G
+expect 2 "a whole number is wanted" test $K --cases=abc
+expect 2 "a whole number is wanted" test $K --cases=-1
+expect 2 "at least 1" test $K --cases=0
+expect 2 "a whole number is wanted" test $K --seed=x
+expect 2 "a whole number" test $K --shape=M=-4
+expect 2 "at least 1" run $K X='ones(4, 4)' --repeat=0
+expect 2 "auto, always or never" compile $K --color=sometimes
+expect 2 "a name of letters" compile $K --symbol='a b'
+expect 2 "takes no 'x'" targets x
+expect 2 "ptxas or gpu" doctor --has=luck
+expect 2 "results go to" run $K X='ones(4, 4)' Y='ones(4, 5)'
+expect 2 "'-4' is no size" run $K X='randn(-4, 4)'
+expect 1 "no memory for a tensor" run $K X='zeros(99999999, 99999999)'
+expect 1 "'OUT' cannot be f99" compile $G -DOUT=f99
+expect 1 "no parameter or dimension 'NOPE'" compile $G -DNOPE=1
+expect 1 "no tune value 'NOPE'" compile $G --set=NOPE=1
+expect 1 "'BM' cannot be 'banana'" compile $G --set=BM=banana
+expect 1 "36 warps wide, at most 32" compile $G --set=math.warpgroups=9
+expect 1 "has no tensor 'Q'" compile $G --inner=Q=1
+expect 1 "dimension 7 of 'A' cannot" compile $G --inner=A=7
+
+# Files that are not what they should be.
+: > "$T/empty.dgk"; head -c 3000 "$DGC" > "$T/noise.dgk"; printf 'kernel k(in f32 X[M], out f32 Y[M]) { axis i' > "$T/cut.dgk"
+expect 1 "has no kernel" compile "$T/empty.dgk"
+expect 1 "is no part of the language" compile "$T/noise.dgk"
+expect 1 "the end of the file" compile "$T/cut.dgk"
+expect 1 "Is a directory" compile "$T"
+: > "$T/empty.npy"; printf '\223NUMPY\001\000v\000{' > "$T/cut.npy"
+printf '\010\000\000\000\000\000\000\000{"a":1}}' > "$T/bad.safetensors"
+# npy NAME TYPE SHAPE BYTES
+npy() { { printf '\223NUMPY\001\000\166\000%-117s\n' "{'descr': '$2', 'fortran_order': False, 'shape': $3, }"; head -c "$4" /dev/zero; } > "$T/$1.npy"; }
+npy complex '<c8' '(2, 2)' 32
+npy short '<f4' '(4, 8)' 100
+npy big '>f4' '(4, 8)' 128
+npy negative '<f4' '(-4, 8)' 128
+npy huge '<f4' '(1099511627776, 1099511627776)' 128
+npy fine '<f4' '(4, 8)' 128
+expect 0 "Y: f32 [4, 8]" run $K X="$T/fine.npy"
+expect 1 "is no .npy file" run $K X="$T/empty.npy"
+expect 1 "ends inside its header" run $K X="$T/cut.npy"
+expect 1 "no counterpart" run $K X="$T/complex.npy"
+expect 1 "need 128" run $K X="$T/short.npy"
+expect 1 "big-endian" run $K X="$T/big.npy"
+expect 1 "malformed header" run $K X="$T/negative.npy"
+expect 1 "overflows" run $K X="$T/huge.npy"
+expect 1 "malformed header" run $K X="$T/bad.safetensors:a"
+
+# What the machine lacks: status 3, and nothing written.
+expect 3 "is no ptxas that runs" compile $K --ptxas=/nonexistent -o "$T/none.cubin"
+expect 3 "is no ptxas that runs" compile $K --ptxas=/bin/true -o "$T/none.cubin"
+[ ! -e "$T/none.cubin" ] || { echo "a cubin without an assembler"; bad=1; }
+"$DGC" doctor --has=gpu > /dev/null || expect 3 "cuda" run $K X='ones(4, 4)' --device=cuda:7
+
+# After an error, what was there is still there; what is no file stays what it is.
+echo before > "$T/kept.ptx"
+expect 1 "" compile "$T/cut.dgk" -o "$T/kept.ptx"
+[ "$(cat "$T/kept.ptx")" = before ] || { echo "kept.ptx was written in spite of an error"; bad=1; }
+ln -sf /dev/null "$T/null"; ln -sf /dev/full "$T/full"
+expect 0 "" compile $K -o "$T/null"
+[ -c "$T/null" ] || { echo "/dev/null would be replaced by a file"; bad=1; }
+if [ -c /dev/full ]; then
+    expect 1 "cannot write" compile $K -o "$T/full"
+    "$DGC" compile $K > /dev/full 2> "$T/err"; [ $? = 1 ] || { echo "a full disk under stdout is no error: $(cat "$T/err")"; bad=1; }
+fi
+
+# dgc's own time from text to PTX, the assembler not counted; the best of some runs, as others share the machine.
+if ! grep -q __asan_init "$DGC"; then
+    best=$(for i in 1 2 3 4 5 6 7 8; do
+        "$DGC" compile $G --time-passes -o "$T/timed.ptx" 2>&1 | awk '/ ms$/ { s += $2 } END { print s }'; done | sort -n | head -1)
+    [ -n "$best" ] && awk "BEGIN { exit !($best > 0 && $best < 10) }" || { echo "text to PTX takes $best ms, less than 10 wanted"; bad=1; }
+fi
+
 # Results in files, from one run into the next; two emulated chips agree.
 expect 0 "as the spec says" run $G --device emu:sm_80 A='randn(40, 64)' B='randn(24, 64, seed=1)' D='zeros(40, 24)' -DOUT=f32 --out D="$T/d.npy" --check
 expect 0 "" run $G --device emu:sm_120a A='randn(40, 64)' B='randn(24, 64, seed=1)' D="$T/d.npy" -DOUT=f32
