@@ -194,6 +194,12 @@ struct opd inside_all(struct gen *g, struct inside *in, int r);
 /* ---- slot.c: elements of the slot held now, in a layout over exactly e's axes */
 struct opd *slot_read(struct gen *g, const struct ir_expr *e, const struct layout *lay);
 
+/* ---- fill.c */
+/* A tile in parts of few registers a thread: loops around `part`, with the origins of the axes they walk at the part.
+ * start: where it begins, relative to the tile, by axis of lay. vec > 1: the first digit stays whole. */
+typedef void walk_part(struct gen *g, void *ctx, const struct layout *lay, const struct opd *start);
+void walk_tile(struct gen *g, const struct layout *lay, int vec, walk_part *part, void *ctx);
+
 /* ---- hoist.c */
 void hoist_consume(struct gen *g, const struct ir_pipe *p);
 void hoist_consume_end(struct gen *g);

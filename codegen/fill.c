@@ -1,7 +1,7 @@
-/* fill - slots that the producing role computes: registers, then st.shared.
+/* fill - slots that the producing role computes: registers, then st.shared; and tiles worked on part by part.
  *
  * A thread works on a few vectors at a time; a loop walks the rest of the tile, so that neither code nor registers grow with
- * it. While the loop runs, the origin of the axis it walks is that of the part being filled. */
+ * it. While the loop runs, the origin of the axis it walks is that of the part. */
 #include "codegen/eval.h"
 #include "codegen/pipe.h"
 
@@ -51,9 +51,15 @@ static bool split_digit(struct layout *lay, int vec, struct walk *w)
     return false;
 }
 
-/* The part that the origins point at now. */
-static void fill_part(struct gen *g, const struct gen_field *f, const struct ir_stmt *s, const struct layout *lay, const struct opd *start)
+struct computed {
+    const struct gen_field *field;
+    const struct ir_stmt *s;
+};
+
+static void fill_part(struct gen *g, void *ctx, const struct layout *lay, const struct opd *start)
 {
+    const struct gen_field *f = ((struct computed *)ctx)->field;
+    const struct ir_stmt *s = ((struct computed *)ctx)->s;
     struct lir *l = g->l;
     enum type t = f->ir->type;
     struct ir_axis *axes[IR_RANK];
@@ -77,38 +83,54 @@ static void fill_part(struct gen *g, const struct gen_field *f, const struct ir_
     }
 }
 
-/* for each part along w[0], w[1], ...: fill it. start: where the part begins, relative to the slot's window. */
-static void fill_walks(struct gen *g, const struct gen_field *f, const struct ir_stmt *s, const struct layout *lay, const struct walk *w, int n, struct opd *start)
+struct walking {
+    struct layout *lay;
+    struct walk at[8];
+    int n;
+    walk_part *part;
+    void *ctx;
+    struct opd start[IR_RANK]; /* where the part begins, relative to the tile */
+};
+
+/* for each part along at[i], at[i + 1], ... */
+static void walk_along(struct gen *g, struct walking *w, int i)
 {
-    if (!n) {
-        fill_part(g, f, s, lay, start);
+    if (i == w->n) {
+        w->part(g, w->ctx, w->lay, w->start);
         return;
     }
     struct lir *l = g->l;
-    struct ir_axis *x = f->ir->axes[w->axis];
-    struct opd i = lir_reg(l, RC_B32), origin = g->origin[x->id], before = start[w->axis];
+    const struct walk *along = &w->at[i];
+    struct ir_axis *x = w->lay->axes[along->axis];
+    struct opd by = lir_reg(l, RC_B32), origin = g->origin[x->id], before = w->start[along->axis];
     int top = lir_label(l), align = x->align, mark = eval_mark(g);
-    lir_set(l, i, opd_imm(0));
+    lir_set(l, by, opd_imm(0));
     lir_place(l, top);
-    start[w->axis] = lir_add(l, before, i);
-    g->origin[x->id] = lir_add(l, gen_origin(g, x), i);
-    x->align = (int)gcd(align > 0 ? align : 1, w->step);
-    fill_walks(g, f, s, lay, w + 1, n - 1, start);
+    w->start[along->axis] = lir_add(l, before, by);
+    g->origin[x->id] = lir_add(l, gen_origin(g, x), by);
+    x->align = (int)gcd(align > 0 ? align : 1, along->step);
+    walk_along(g, w, i + 1);
     x->align = align;
     g->origin[x->id] = origin;
-    start[w->axis] = before;
+    w->start[along->axis] = before;
     eval_release(g, mark);
-    lir_emit(l, "add.s32 %r, %r, %d", i, i, w->step);
-    lir_emit(l, "@%r bra %l", lir_cmp(l, "lt", i, opd_imm(w->step * w->times)), top);
+    lir_emit(l, "add.s32 %r, %r, %d", by, by, along->step);
+    lir_emit(l, "@%r bra %l", lir_cmp(l, "lt", by, opd_imm(along->step * along->times)), top);
+}
+
+void walk_tile(struct gen *g, const struct layout *lay, int vec, walk_part *part, void *ctx)
+{
+    struct walking w = { .lay = new(g->arena, struct layout), .part = part, .ctx = ctx };
+    *w.lay = *lay;
+    for (int a = 0; a < IR_RANK; a++) w.start[a] = opd_imm(0);
+    while (w.n < COUNT(w.at) && layout_regs(w.lay) > FILL_ELEMENTS && split_digit(w.lay, vec, &w.at[w.n])) w.n++;
+    walk_along(g, &w, 0);
 }
 
 void fill_computed(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
 {
-    struct layout *lay = fill_layout(g, f, s);
-    struct walk w[8];
-    struct opd start[IR_RANK];
-    int n = 0, vec = lay->n && lay->digit[0].axis == f->inner && lay->digit[0].stride == 1;
-    for (int a = 0; a < IR_RANK; a++) start[a] = opd_imm(0);
-    while (n < COUNT(w) && layout_regs(lay) > FILL_ELEMENTS && split_digit(lay, vec ? 2 : 1, &w[n])) n++;
-    fill_walks(g, f, s, lay, w, n, start);
+    struct computed c = { f, s };
+    const struct layout *lay = fill_layout(g, f, s);
+    bool vec = lay->n && lay->digit[0].axis == f->inner && lay->digit[0].stride == 1;
+    walk_tile(g, lay, vec ? 2 : 1, fill_part, &c);
 }

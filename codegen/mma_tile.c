@@ -1,5 +1,6 @@
 /* mma_tile - operands that are computed: register tiles copied to shared memory or packed into A fragments; and slots whose
  * tail past a limit is zeroed. */
+#include "codegen/eval.h"
 #include "codegen/mma_common.h"
 
 /* ---- register tiles through shared memory ---- */
@@ -11,7 +12,7 @@ static bool prefers_mn(const struct mma_operand *o, const struct layout *lay)
     return o->nmn && lay->digit[0].axis >= 0 && lay->axes[lay->digit[0].axis] == o->mn[o->nmn - 1];
 }
 
-static const struct layout *tile_layout(struct gen *g, const struct mma_operand *o)
+static const struct layout *layout_of_operand(struct gen *g, const struct mma_operand *o)
 {
     struct ir_axis *axes[IR_RANK];
     const struct layout *lay = gen_anchor(g, o->e);
@@ -23,14 +24,15 @@ static const struct layout *tile_layout(struct gen *g, const struct mma_operand 
     return layout_blocked(g->arena, axes, n, n - 1, 16 / (type_bits(o->type) / 8), g->role->warps);
 }
 
-/* Row and column of register r of the tile's layout. */
-static void buffer_place(struct gen *g, const struct mma_operand *o, const struct layout *lay, int r, struct opd *row, struct opd *col, struct opd *inside)
+/* Row and column of register r of a part of the tile. */
+static void buffer_place(struct gen *g, const struct mma_operand *o, const struct layout *lay, const struct opd *start, int r, struct opd *row, struct opd *col,
+                         struct opd *inside)
 {
     struct lir *l = g->l;
     struct opd flat[2] = { opd_imm(0), opd_imm(0) };
     *inside = opd_imm(1);
     for (int a = 0; a < lay->naxes; a++) {
-        struct opd rel = lir_sub(l, gen_coord(g, lay, r, a), gen_origin(g, lay->axes[a]));
+        struct opd rel = lir_add(l, lir_add(l, eval_lane_part(g, lay, a), opd_imm(layout_reg_offset(lay, r, a))), start[a]);
         int side = a >= o->nmn;
         flat[side] = lir_add(l, lir_mul(l, flat[side], opd_imm(lay->axes[a]->tile)), rel);
         if (lay->extent[a] > lay->axes[a]->tile) *inside = lir_pand(l, *inside, lir_cmp(l, "lt", rel, opd_imm(lay->axes[a]->tile)));
@@ -48,16 +50,6 @@ struct opd mma_k_inside(struct gen *g, const struct mma_operand *o, const struct
     return in;
 }
 
-/* One element as the bits that go to memory. */
-static struct opd store_bits(struct gen *g, const struct mma_operand *o, struct opd x)
-{
-    struct lir *l = g->l;
-    if (type_bits(o->type) != 8) return lir_in_reg(l, x, gen_class(o->type));
-    struct opd byte = lir_reg(l, RC_B16); /* a copy: ptxas converts when a byte store follows a float conversion */
-    lir_emit(l, gen_class(o->type) == RC_B32 ? "cvt.u16.u32 %r, %r" : "and.b16 %r, %r, 255", byte, lir_in_reg(l, x, gen_class(o->type)));
-    return byte;
-}
-
 static struct opd pack2(struct gen *g, struct opd lo, struct opd hi)
 {
     struct opd d = lir_reg(g->l, RC_B32);
@@ -65,13 +57,16 @@ static struct opd pack2(struct gen *g, struct opd lo, struct opd hi)
     return d;
 }
 
-/* Registers r and r + 1, r even, lie side by side in a row: one store. */
-static bool in_pairs(const struct mma_operand *o, const struct layout *lay)
+/* How many registers from each multiple of this number on lie side by side in a row, within 16 bytes: one store. */
+static int store_width(const struct mma_operand *o, const struct layout *lay)
 {
     const struct lay_digit *d = &lay->digit[0];
-    int inner = o->k_major ? lay->naxes - 1 : o->nmn - 1;
-    return type_bits(o->type) == 16 && lay->n && d->place == LAY_REG && d->axis == inner && d->stride == 1 && d->extent % 2 == 0 &&
-           lay->axes[inner]->tile % 2 == 0;
+    int inner = o->k_major ? lay->naxes - 1 : o->nmn - 1, n = 128 / type_bits(o->type);
+    if (!lay->n || d->place != LAY_REG || d->axis != inner || d->stride != 1) return 1;
+    while (d->extent % n || lay->axes[inner]->tile % n || eval_lane_divisor(lay, inner) % n) n /= 2;
+    for (int r = 0; r < layout_regs(lay); r += n)
+        while (layout_reg_offset(lay, r, inner) % n) n /= 2;
+    return n;
 }
 
 /* The value of register r, zero past a contracted axis' limit. */
@@ -81,33 +76,41 @@ static struct opd tile_value(struct gen *g, const struct mma_operand *o, const s
     return opd_is(in, 1) ? x : lir_sel(g->l, in, x, opd_imm(0), gen_class(o->type));
 }
 
-static void store_tile(struct gen *g, const struct mma_operand *o, const struct layout *lay, const struct opd *v)
+static void store_tile(struct gen *g, const struct mma_operand *o, const struct layout *lay, const struct opd *start, const struct opd *v)
 {
     struct lir *l = g->l;
-    struct opd base = lir_add(l, g->smem, opd_imm(o->buffer));
-    int n = layout_regs(lay), step = in_pairs(o, lay) ? 2 : 1;
-    struct opd one = gen_first_copy(g, lay);
-    for (int r = 0; r < n; r += step) {
-        struct opd row, col, inside, x = tile_value(g, o, lay, r, v[r]);
-        buffer_place(g, o, lay, r, &row, &col, &inside);
-        inside = lir_pand(l, inside, one);
-        struct opd to = lir_add(l, base, mma_offset(g, &o->form, row, col));
-        if (step == 2) lir_emit(l, "@%r st.shared.b32 [%r], %r", inside, to, pack2(g, x, tile_value(g, o, lay, r + 1, v[r + 1])));
-        else lir_emit(l, "@%r st.shared.b%d [%r], %r", inside, type_bits(o->type), to, store_bits(g, o, x));
+    const struct layout *own = layout_project(g->arena, lay, o->e->axes, o->e->naxes);
+    struct opd base = lir_add(l, g->smem, opd_imm(o->buffer)), one = gen_first_copy(g, lay), side[16];
+    int n = layout_regs(lay), width = store_width(o, lay);
+    for (int r = 0; r < n; r += width) {
+        struct opd row, col, inside;
+        for (int i = 0; i < width; i++) side[i] = tile_value(g, o, lay, r + i, v[layout_project_reg(lay, own, r + i)]);
+        buffer_place(g, o, lay, start, r, &row, &col, &inside);
+        struct opd to = lir_in_reg(l, lir_add(l, base, mma_offset(g, &o->form, row, col)), RC_B32);
+        access_words_store(g, "shared", o->type, width, lir_pand(l, inside, one), to, 0, side);
     }
 }
 
+static void store_part(struct gen *g, void *ctx, const struct layout *lay, const struct opd *start)
+{
+    const struct mma_operand *o = ctx;
+    store_tile(g, o, lay, start, gen_tile(g, o->e, lay));
+}
+
+/* What comes from slots or tensors alone is worked on part by part; what is computed from register tiles is had whole,
+ * before the wait. */
 void mma_fill_buffer(struct gen *g, struct mma_op *op, struct mma_operand *o, void (*flush)(struct gen *g))
 {
-    const struct layout *lay = tile_layout(g, o), *own = layout_project(g->arena, lay, o->e->axes, o->e->naxes);
-    struct opd *v = gen_tile(g, o->e, lay), *all = new_n(g->arena, struct opd, layout_regs(lay));
-    for (int r = 0; r < layout_regs(lay); r++) all[r] = v[layout_project_reg(lay, own, r)];
+    const struct layout *lay = layout_of_operand(g, o);
+    const struct opd whole[IR_RANK] = { opd_imm(0), opd_imm(0), opd_imm(0), opd_imm(0), opd_imm(0), opd_imm(0), opd_imm(0), opd_imm(0) };
+    struct opd *v = gen_anchor(g, o->e) ? gen_tile(g, o->e, lay) : NULL;
     o->k_major = !prefers_mn(o, lay);
     mma_buffer_form(o);
     gen_cost(g, op->s->span, "an operand of mma goes through %d bytes of shared memory: it is computed in registers", o->buffer_bytes);
     if (flush) flush(g);
     gen_role_sync(g); /* what read the buffer before has completed in every warp */
-    store_tile(g, o, lay, all);
+    if (v) store_tile(g, o, lay, whole, v);
+    else walk_tile(g, lay, 2, store_part, o);
     if (g->family->async) lir_emit(g->l, "fence.proxy.async.shared::cta");
     gen_role_sync(g);
 }
