@@ -179,6 +179,17 @@ def einsum(expr, a, b, d, c=None, use_cublaslt=False):
     launch(kernel("einsum.dgk", "bhr_hdr_bhd", "dgk_einsum_gemm"), A=a, W=b, O=d)
 
 
+def fp8_einsum(expr, a, b, d, c=None, recipe=(1, 128, 128)):
+    (a, sfa), (b, sfb) = a, b
+    if expr != "bhr,hdr->bhd" or tuple(recipe) != (1, 128, 128) or dtype_is(sfa, "int32"):
+        raise NotImplementedError(f"fp8_einsum({expr!r}, recipe={tuple(recipe)}) on sm_{arch_major(device_of(a))}x; the nearest is 'bhr,hdr->bhd' with fp32 "
+                                  "scales of (1, 128, 128), or einsum in bf16")
+    require(c is None, f"{expr} takes no c")
+    if a.shape[0]:
+        by_head = get_mn_major_tma_aligned_tensor(sfa.transpose(0, 1))  # [h, b, r / 128], along b in whole 16 bytes
+        launch(kernel("fp8_einsum.dgk", symbol="dgk_fp8_einsum_gemm_"), A=a, SA=by_head.transpose(1, 2), W=b, SW=block_scales(sfb), O=d)
+
+
 # ---- grouped -----------------------------------------------------------------------------------------------------------
 
 def _grouped(a, b, d, who, pitch, layout):
@@ -218,6 +229,27 @@ m_grouped_fp8_gemm_nt_contiguous = m_grouped_fp8_fp4_gemm_nt_contiguous
 m_grouped_fp8_gemm_nn_contiguous = m_grouped_fp8_fp4_gemm_nn_contiguous
 m_grouped_fp8_gemm_nt_masked = fp8_m_grouped_gemm_nt_masked = m_grouped_fp8_fp4_gemm_nt_masked
 m_grouped_gemm_fp8_fp8_bf16_nt_contiguous, m_grouped_gemm_fp8_fp8_bf16_nt_masked = m_grouped_fp8_gemm_nt_contiguous, m_grouped_fp8_gemm_nt_masked
+
+
+def m_grouped_bf16_gemm_nt_contiguous(a, b, d, grouped_layout, compiled_dims="nk", use_psum_layout=False, ensure_zero_padding=True,
+                                      expected_m_for_psum_layout=None):
+    from ._common import settings
+    if a.shape[0]:
+        launch(kernel("m_grouped_bf16.dgk", symbol="dgk_m_grouped_bf16_gemm"), A=a, B=b, WHO=grouped_layout, PITCH=settings.mk_alignment, D=d,
+               LAYOUT="psum" if use_psum_layout else "contiguous")
+
+
+def m_grouped_bf16_gemm_nn_contiguous(a, b, d, grouped_layout, compiled_dims="nk", use_psum_layout=False, ensure_zero_padding=True):
+    m_grouped_bf16_gemm_nt_contiguous(a, b.transpose(1, 2), d, grouped_layout, compiled_dims, use_psum_layout, ensure_zero_padding)
+
+
+def m_grouped_bf16_gemm_nt_masked(a, b, d, masked_m, expected_m, compiled_dims="nk"):
+    groups, rows, k = a.shape
+    launch(kernel("m_grouped_bf16.dgk", symbol="dgk_m_grouped_bf16_gemm"), A=a.view(groups * rows, k), B=b, WHO=masked_m, PITCH=rows,
+           D=d.view(groups * rows, -1), LAYOUT="masked")
+
+
+bf16_m_grouped_gemm_nt_masked = m_grouped_bf16_gemm_nt_masked
 
 
 def k_grouped_bf16_gemm_tn_contiguous(a, b, d, ks_cpu=None, grouped_layout=None, c=None, compiled_dims="mn", use_psum_layout=False, *, ks=None,

@@ -6,14 +6,8 @@ from ._common import arch_major, current_device
 
 _MISSING = [
     # name, its parameters, the nearest alternative
-    ("m_grouped_bf16_gemm_nt_contiguous", "a, b, d, grouped_layout, compiled_dims='nk', use_psum_layout=False, ensure_zero_padding=True, "
-     "expected_m_for_psum_layout=None", "a loop of bf16_gemm_nt over the groups, or m_grouped_fp8_gemm_nt_contiguous"),
-    ("m_grouped_bf16_gemm_nn_contiguous", "a, b, d, grouped_layout, compiled_dims='nk', use_psum_layout=False, ensure_zero_padding=True",
-     "a loop of bf16_gemm_nn over the groups"),
-    ("m_grouped_bf16_gemm_nt_masked", "a, b, d, masked_m, expected_m, compiled_dims='nk'", "a loop of bf16_gemm_nt over the groups, or m_grouped_fp8_gemm_nt_masked"),
     ("k_grouped_fp8_gemm_tn_contiguous", "a, b, d, ks_cpu=None, grouped_layout=None, c=None, recipe=(1, 1, 128), compiled_dims='mn', use_psum_layout=False",
      "k_grouped_fp8_gemm_nt_contiguous or k_grouped_bf16_gemm_tn_contiguous"),
-    ("fp8_einsum", "expr, a, b, d, c=None, recipe=(1, 128, 128)", "einsum in bf16"),
     ("get_symm_buffer_for_mega_moe", "group, num_experts, num_max_tokens_per_rank, num_topk, hidden, intermediate_hidden, use_fp8_dispatch=None, "
      "mma_type='fp8xfp4', activation='swiglu'", "m_grouped_fp8_gemm_nt_masked with a dispatch of one's own"),
     ("transform_weights_for_mega_moe", "l1_weights, l2_weights, activation='swiglu'", "m_grouped_fp8_gemm_nt_masked"),
@@ -42,7 +36,6 @@ def _missing(name, parameters, nearest):
 
 
 functions = {row[0]: _missing(*row) for row in _MISSING}
-functions["bf16_m_grouped_gemm_nt_masked"] = functions["m_grouped_bf16_gemm_nt_masked"]
 
 
 class SymmBuffer:

@@ -221,6 +221,36 @@ def m_grouped_masked():
 
 
 @check
+def m_grouped_bf16():
+    g, n, k = 4, 1024, 512
+    a, b = bf(g * 256, k), bf(g, n, k)
+    who = torch.arange(g, device="cuda", dtype=torch.int32).repeat_interleave(256)
+    d = torch.empty((g * 256, n), device="cuda", dtype=torch.bfloat16)
+    want = torch.cat([a[i * 256:(i + 1) * 256].float() @ b[i].float().T for i in range(g)])
+    deep_gemm.m_grouped_bf16_gemm_nt_contiguous(a, b, d, who)
+    near(d, want, 1e-5, "contiguous")
+    deep_gemm.m_grouped_bf16_gemm_nn_contiguous(a, b.transpose(1, 2).contiguous(), d, who)
+    near(d, want, 1e-5, "nn")
+    ends = torch.tensor([200, 500, 768, 1024], device="cuda", dtype=torch.int32)
+    deep_gemm.m_grouped_bf16_gemm_nt_contiguous(a, b, d, ends, use_psum_layout=True)
+    start = 0
+    for i, end in enumerate(ends.tolist()):
+        near(d[start:end], a[start:end].float() @ b[i].float().T, 1e-5, f"psum {i}")
+        start = align(end, 128)
+
+
+@check
+def fp8_einsum():
+    b, h, d, r = 32, 8, 1024, 4096
+    x, w = bf(b, h, r), bf(h, d, r)
+    fx, sx = per_token_cast_to_fp8(x.view(-1, r), False)
+    pairs = [per_block_cast_to_fp8(v, False) for v in w]
+    out = torch.empty((b, h, d), device="cuda", dtype=torch.bfloat16)
+    deep_gemm.fp8_einsum("bhr,hdr->bhd", (fx.view(b, h, r), sx.view(b, h, -1)), (torch.stack([p[0] for p in pairs]), torch.stack([p[1] for p in pairs])), out)
+    near(out, torch.einsum("bhr,hdr->bhd", x.float(), w.float()), 1e-3, "bhr,hdr->bhd")
+
+
+@check
 def cuda_graphs():
     a, b, d = bf(128, 7168), bf(576, 7168), torch.empty((128, 576), device="cuda", dtype=torch.bfloat16)
     q, cache, w, lens, table, *_ = paged_case(8, 1, 64, 128, 1000)

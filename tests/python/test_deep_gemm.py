@@ -207,13 +207,46 @@ def test_masked_groups():
         assert close(value(d)[i, :used[i]], (a[i] @ b[i].T)[:used[i]], 1e-5)
 
 
+@pytest.mark.parametrize("form", ["nt", "nn"])
+def test_contiguous_groups(form):
+    g, n, k = 2, 64, 64
+    a, b = numbers(3 * 128, k), numbers(g, n, k)
+    who = np.repeat([1, 0, -1], 128).astype(np.int32)
+    a[who < 0] = 0
+    d = torch.zeros((3 * 128, n), dtype=torch.bfloat16)
+    tb = tensor(b if form == "nt" else np.ascontiguousarray(b.swapaxes(1, 2)), torch.bfloat16)
+    getattr(deep_gemm, f"m_grouped_bf16_gemm_{form}_contiguous")(tensor(a, torch.bfloat16), tb, d, tensor(who, torch.int32))
+    assert all(close(value(d)[i * 128:(i + 1) * 128], a[i * 128:(i + 1) * 128] @ b[e].T, 1e-5) for i, e in ((0, 1), (1, 0)))
+    assert (value(d)[256:] == 0).all()
+
+
+def test_masked_bf16_groups():
+    g, rows, n, k = 2, 64, 64, 64
+    a, b, used = numbers(g, rows, k), numbers(g, n, k), np.array([64, 9], np.int32)
+    d = torch.zeros((g, rows, n), dtype=torch.bfloat16)
+    deep_gemm.m_grouped_bf16_gemm_nt_masked(tensor(a, torch.bfloat16), tensor(b, torch.bfloat16), d, tensor(used, torch.int32), 30)
+    assert all(close(value(d)[i, :used[i]], (a[i] @ b[i].T)[:used[i]], 1e-5) for i in range(g))
+
+
+def test_fp8_einsum():
+    b, h, d, r = 5, 2, 192, 256
+    x, w = numbers(b, h, r), numbers(h, d, r)
+    sx, sw = 2.0 ** rng.integers(-2, 3, (b, h, r // 128)), 2.0 ** rng.integers(-2, 3, (h, 2, r // 128))
+    out = torch.empty((b, h, d), dtype=torch.bfloat16)
+    deep_gemm.fp8_einsum("bhr,hdr->bhd", (tensor(x, torch.float8_e4m3fn), tensor(sx, torch.float32)), (tensor(w, torch.float8_e4m3fn), tensor(sw, torch.float32)), out)
+    want = np.einsum("bhr,hdr->bhd", x * np.repeat(sx, 128, 2), w * np.repeat(np.repeat(sw, 128, 1)[:, :d], 128, 2))
+    assert close(value(out), want, 1e-5)
+    with pytest.raises(NotImplementedError, match=r"fp8_einsum.*sm_\d+x.*nearest"):
+        deep_gemm.fp8_einsum("bhd,hdr->bhr", (out, out), (out, out), out)
+
+
 def test_every_name_is_there():
     for name in """fp8_gemm_nt fp8_einsum m_grouped_bf16_gemm_nt_masked k_grouped_fp8_gemm_tn_contiguous fp8_fp4_mega_moe SymmBuffer cublaslt_gemm_nt
                    transform_weights_for_mega_moe get_symm_buffer_for_mega_moe per_token_cast_to_fp8 set_num_sms set_pdl get_tc_util""".split():
         assert hasattr(deep_gemm, name), name
-    assert "grouped_layout" in inspect.signature(deep_gemm.m_grouped_bf16_gemm_nt_contiguous).parameters
-    with pytest.raises(NotImplementedError, match=r"fp8_einsum.*sm_\d+x.*nearest alternative"):
-        deep_gemm.fp8_einsum("bhr,hdr->bhd", None, None, None)
+    assert "mma_type" in inspect.signature(deep_gemm.get_symm_buffer_for_mega_moe).parameters
+    with pytest.raises(NotImplementedError, match=r"k_grouped_fp8_gemm_tn_contiguous.*sm_\d+x.*nearest alternative"):
+        deep_gemm.k_grouped_fp8_gemm_tn_contiguous(None, None, None)
 
 
 def test_settings():
