@@ -335,6 +335,7 @@ struct emu_mbar {
     uint64_t tx_done;           /* bytes completed in this phase, for reports */
     uint64_t arrived_warps, arrived_before; /* who arrived in this phase, in earlier ones: bit = warp */
     uint32_t *arrivals, *done;  /* clocks of those who arrived, in this phase and in completed ones */
+    uint32_t maker, made;       /* who initialised it, and when by its clock */
     const struct emu_insn *init_at, *last_tx; /* where it was made; the last operation that signalled bytes */
 };
 struct emu_named_barrier {
@@ -429,6 +430,9 @@ void emu_race_release(struct emu_warp *w, uint32_t **to);
 void emu_race_acquire(struct emu_warp *w, const uint32_t *from);
 /* The clocks of a barrier's arrivals become those of its completed phases. */
 void emu_race_complete(struct emu_cluster *k, uint32_t **arrivals, uint32_t **done);
+/* When, by whose clock, the warp does this; and whether another has seen it done. */
+void emu_race_stamp(const struct emu_warp *w, uint32_t *maker, uint32_t *made);
+bool emu_race_seen(const struct emu_warp *w, uint32_t maker, uint32_t made);
 static inline bool emu_checked(const struct emu_cluster *k) { return !k->grid->emu->config.unchecked; }
 /* An atomic, a fence, a strong access: whoever does one later may have seen it. */
 static inline void emu_race_strong(struct emu_warp *w)

@@ -22,8 +22,13 @@ static struct emu_mbar *find(struct emu_cta *c, uint32_t offset)
 static struct emu_mbar *live(const struct emu_who *who, struct emu_cta *c, uint32_t offset)
 {
     struct emu_mbar *m = find(c, offset);
-    if (m && m->live)
-        return m;
+    if (m && m->live) {
+        if (emu_race_seen(who->w, m->maker, m->made))
+            return m;
+        emu_fault_who(who, "race: uses the mbarrier at shared 0x%x, which another warp initialises (PTX line %u); no barrier orders "
+                      "the two", offset, m->init_at ? m->init_at->line : 0);
+        return NULL;
+    }
     emu_fault_who(who, "shared 0x%x of cta (%u,%u,%u) holds no initialised mbarrier", offset, c->ctaid[0], c->ctaid[1],
                   c->ctaid[2]);
     return NULL;
@@ -165,6 +170,7 @@ static bool do_init(const struct emu_who *who, struct emu_cta *c, uint32_t offse
     free(m->done);
     emu_race_forget(c, offset, 8);
     *m = (struct emu_mbar){.offset = offset, .expected = n, .pending = n, .live = true, .init_at = who->in};
+    emu_race_stamp(who->w, &m->maker, &m->made);
     return true;
 }
 

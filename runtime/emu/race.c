@@ -93,6 +93,14 @@ void emu_race_complete(struct emu_cluster *k, uint32_t **arrivals, uint32_t **do
     join(*done, *arrivals, n);
 }
 
+void emu_race_stamp(const struct emu_warp *w, uint32_t *maker, uint32_t *made)
+{
+    *maker = index_of(w);
+    *made = w->clock ? w->clock[*maker] : 0;
+}
+
+bool emu_race_seen(const struct emu_warp *w, uint32_t maker, uint32_t made) { return !w->clock || w->clock[maker] >= made; }
+
 /* ---- accesses ---- */
 
 static bool report(const struct emu_who *who, const struct emu_cta *cta, uint32_t offset, const char *mine, const char *theirs,
