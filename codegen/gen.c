@@ -237,12 +237,26 @@ static int number_warps(struct gen *g)
     return warp;
 }
 
-enum { COPY_REGS = 40, COMPUTE_REGS = 96, MOST_REGS = 240 };
+enum { COPY_REGS = 40, LOOKUP_REGS = 56, COMPUTE_REGS = 96, MOST_REGS = 240 };
 
-/* What a role beside the tensor-core ones needs: little where it only issues copies. */
+static void count_reads(void *ctx, struct ir_expr *e)
+{
+    *(int *)ctx += e->kind == E_read && e->tensor->rank > 0;
+}
+
+static int count_fills(const ir_block *b)
+{
+    int n = 0;
+    for (int i = 0; i < b->n; i++) n += (b->at[i]->kind == S_fill) + count_fills(&b->at[i]->body) + count_fills(&b->at[i]->other);
+    return n;
+}
+
+/* What a role beside the tensor-core ones needs: little where it only issues copies, more where it looks up what to copy. */
 static int modest_regs(const struct gen_role *r, int at_entry)
 {
-    int want = r->single || r->warps == 1 ? COPY_REGS : COMPUTE_REGS;
+    int reads = 0;
+    ir_walk(&r->ir->body, count_reads, &reads);
+    int copy = reads > count_fills(&r->ir->body) ? LOOKUP_REGS : COPY_REGS, want = r->single || r->warps == 1 ? copy : COMPUTE_REGS;
     return want < at_entry ? want : at_entry;
 }
 
