@@ -304,7 +304,7 @@ static const struct wgmma_type *wgmma_type(enum type t)
     return NULL;
 }
 
-/* ", 1, 1, 0, 1": signs and transposes. A in registers has no transpose. */
+/* ", 1, 1, 0, 1": signs, and which operands are turned. A in registers never is. */
 static const char *tail(struct gen *g, const struct mma_op *op, bool a_regs)
 {
     const struct wgmma_type *t = wgmma_type(op->a.type);

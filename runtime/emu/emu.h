@@ -48,7 +48,7 @@ bool emu_read(struct emu *e, uint64_t address, void *to, size_t bytes);
 bool emu_fill(struct emu *e, uint64_t address, int byte, size_t bytes);
 
 /* cuTensorMapEncodeTiled by our own record: fills 128 bytes that a kernel takes as a parameter. Arguments and checks
- * are the driver's (FACTS: data types 0..15, swizzle 0..6, innermost dimension first, strides in bytes for dimension 1
+ * are the driver's (CUDA driver API, cuTensorMapEncodeTiled: data types 0..15, swizzle 0..6, innermost dimension first, strides in bytes for dimension 1
  * outward). Returns false with emu_error set where the driver would refuse. */
 struct emu_tensor_map {
     int data_type, rank, interleave, swizzle, l2_promotion, oob_fill;
