@@ -46,6 +46,7 @@ struct env {
     double times;                        /* how often the statement at hand runs in one task */
     int role_warps;
     bool body;                           /* the prologue has reached S_body */
+    bool guessed;                        /* some loop's trips are not known */
     bool waits;                          /* this role needs products while it goes on */
     double fill_bytes;                   /* of one task */
 };
@@ -148,6 +149,25 @@ static void count_wait(struct env *e, double rows)
     e->c->wait += e->times * WAIT_CYCLES * (blocks > 1 ? 1 + LATER_WAITS * (blocks - 1) : 1);
 }
 
+/* Of an axis' tiles, the share that lies inside of it: all tiles together, from the first on. */
+static double inside(const struct env *e, const struct ir_axis *x)
+{
+    if (x->of || x->tile <= 0 || !e->origin[x->id].is || !e->limit[x->id].is) return 1;
+    double all = e->limit[x->id].v - e->origin[x->id].v;
+    return all > 0 ? all / ((double)ceil_div((int64_t)all, x->tile) * x->tile) : 1;
+}
+
+/* Operations that count: not those on padding. */
+static double useful(const struct env *e, const struct ir_stmt *s)
+{
+    double n = 2;
+    const struct ir_expr *a = s->expr, *b = s->expr2;
+    for (int i = 0; i < a->naxes; i++) n *= a->axes[i]->tile * inside(e, a->axes[i]);
+    for (int i = 0; i < b->naxes; i++)
+        if (var_has(s->var, b->axes[i]) && !ir_has_axis(a, b->axes[i])) n *= b->axes[i]->tile * inside(e, b->axes[i]);
+    return n;
+}
+
 /* Tensor-core work of one mma: M and N from the operands' free axes, K from the rest. */
 static void count_mma(struct env *e, const struct ir_stmt *s)
 {
@@ -164,6 +184,7 @@ static void count_mma(struct env *e, const struct ir_stmt *s)
     e->c->mma += e->times * 2 * rows * n * k / rate;
     double reads = blocks ? rows * bytes + rows / 64 * n * bytes : 4 * m * bytes + 2 * n * bytes;
     e->c->operands += e->times * reads / OPERAND_BYTES;
+    e->c->flops += e->times * useful(e, s);
     if (waited_for(e, s)) count_wait(e, rows);
 }
 
@@ -211,10 +232,11 @@ static void count_combine(struct env *e, const struct ir_stmt *s)
 
 static void count_block(struct env *e, const ir_block *b);
 
-static double trips(const struct env *e, const struct ir_stmt *s)
+static double trips(struct env *e, const struct ir_stmt *s)
 {
     struct known lo = eval(e, s->expr), hi = eval(e, s->expr2), step = eval(e, s->step);
     double by = step.is && step.v > 0 ? step.v : 1;
+    if (!lo.is || !hi.is) e->guessed = true;
     if (!lo.is || !hi.is) return UNKNOWN_TRIPS;
     return hi.v > lo.v ? (double)ceil_div((int64_t)(hi.v - lo.v), (int64_t)by) : 0;
 }
@@ -363,6 +385,7 @@ struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const 
     struct known tasks = eval(&e, fn->tasks);
     int clusters = sms / (fn->cluster > 1 ? fn->cluster : 1);
     c.tasks = tasks.is ? tasks.v : clusters;
+    c.flops *= tasks.is && !e.guessed ? c.tasks * (fn->cluster > 1 ? fn->cluster : 1) : 0;
     c.waves = (double)ceil_div((int64_t)c.tasks, clusters > 0 ? clusters : 1);
     double units = clusters > 0 ? clusters : 1, end = c.store + c.combine;
     c.fill = fill_cycles(&e, (c.tasks < units ? c.tasks : units) * (fn->cluster > 1 ? fn->cluster : 1), sms);

@@ -82,11 +82,14 @@ static struct ir_fn *lower(struct search *s, struct arena *a, struct diag *d, co
     return d->errors ? NULL : fn;
 }
 
-static struct cost estimate_fn(struct arena *a, const struct choose_ask *ask, const struct target *t, const struct ir_fn *fn)
+struct cost choose_cost(const struct choose_ask *ask, const struct ir_fn *fn)
 {
-    int64_t *dims = new_n(a, int64_t, fn->dims.n + 1);
+    const struct target *t = target_find(ask->options->target);
+    struct arena scratch = { 0 };
+    int64_t *dims = new_n(&scratch, int64_t, fn->dims.n + 1);
     order_dims(ask, fn, dims);
     struct cost c = cost_estimate(fn, t, dims, ask->sms);
+    arena_free(&scratch);
     bool fits = c.accum_regs + (c.serial > 0 ? FACTOR_REGS : 0) <= ACCUM_REGS && c.slot_bytes * 2 + RESERVE_BYTES <= t->smem_bytes;
     /* Few slots hide little latency: a fifth more for each one short of what it takes. */
     double slots = c.slot_bytes ? (double)(t->smem_bytes - RESERVE_BYTES) / c.slot_bytes : LEAST_SLOTS;
@@ -99,7 +102,7 @@ static double estimate(struct search *s, const struct variant *v)
     struct arena a = { 0 };
     struct diag d;
     struct ir_fn *fn = lower(s, &a, &d, v);
-    double us = fn ? estimate_fn(&a, s->ask, s->target, fn).us : (double)INFINITY;
+    double us = fn ? choose_cost(s->ask, fn).us : (double)INFINITY;
     arena_free(&a);
     return us;
 }
@@ -113,7 +116,7 @@ bool choose_estimate(const struct choose_ask *ask, struct cost *out)
     struct ir_fn *fn = t ? compiler_lower(&a, &d, ask->file, ask->kernel, ask->options) : NULL;
     if (fn && !d.errors) compiler_passes(&a, &d, fn, t);
     bool ok = fn && !d.errors;
-    if (ok) *out = estimate_fn(&a, ask, t, fn);
+    if (ok) *out = choose_cost(ask, fn);
     arena_free(&a);
     return ok;
 }

@@ -26,6 +26,7 @@ int choose_tune(const struct choose_ask *ask, struct binding *out, int room);
 
 /* What the model says of the values in ask->options; us is infinite where they cannot fit. False: they do not compile. */
 bool choose_estimate(const struct choose_ask *ask, struct cost *out);
+struct cost choose_cost(const struct choose_ask *ask, const struct ir_fn *fn); /* of a kernel that is lowered already */
 
 /* Variants worth measuring, the most promising first: at most `room`. A value for every key the ask leaves open. */
 struct choose_candidate {

@@ -5,6 +5,7 @@
 #include "codegen/assemble.h"
 #include "codegen/codegen.h"
 #include "compiler/compiler.h"
+#include "runtime/choose.h"
 #include "runtime/device.h"
 #include "runtime/launch.h"
 #include "runtime/module.h"
@@ -27,10 +28,11 @@ struct cli {
     words files;     /* what is no option: files, or a verb after help */
     bindings calls;  /* ARGUMENT=VALUE after the file of `run` */
     bindings params, tune, inner, outs, shapes;
-    words imports;
+    words imports, shape_list;
     words said;      /* messages already printed */
-    const char *target, *kernel, *output, *emit, *symbol, *ptxas, *ptxas_options, *save_temps, *device, *repeat, *cases, *seconds, *seed, *has, *days, *color;
-    bool line_info, allow_spills, time_passes, check, verbose, help, version;
+    const char *target, *kernel, *output, *emit, *symbol, *ptxas, *ptxas_options, *save_temps, *device, *repeat, *cases, *seconds, *seed, *has, *days, *color,
+        *shapes_file, *json, *budget, *candidates, *jobs, *shard;
+    bool line_info, allow_spills, time_passes, check, again, verbose, help, version;
 };
 
 /* Reads argv into c. false: usage error, already said on stderr. */
@@ -75,6 +77,41 @@ struct ir_fn *unit_lower(struct unit *u, const struct node *kernel, const struct
 /* The compiled kernel; NULL: errors, reported. `explain` may be NULL. */
 struct image *unit_compile(struct unit *u, const struct node *kernel, const struct target *t, struct buf *explain);
 struct assemble_options cli_assemble_options(const struct cli *c);
+
+/* ---- timing (cli_call.c) --------------------------------------------------------------------------------------- */
+
+/* The target of the table that suits a device best: the newest that it runs; NULL: none. */
+const struct target *cli_best_target(const struct device *d);
+
+/* One --shape: sizes of the kernel's dimensions, values of its scalars. */
+struct cli_shape {
+    const char *text;      /* "M=4096 N=4096 K=7168" */
+    int64_t *sizes;        /* in the order of cli_call.dims */
+    bindings scalars;
+};
+
+/* A kernel on a device, and the shapes to call it with. */
+struct cli_call {
+    struct unit unit;
+    struct device *device;
+    const struct target *target;
+    const struct node *kernel;
+    struct compile_options options;
+    VEC(const char *) dims;
+    VEC(struct cli_shape) shapes;
+    bool opened;
+};
+
+/* 0, or the exit status of what went wrong, said. */
+int cli_call_open(struct cli_call *k, struct cli *c);
+void cli_call_close(struct cli_call *k);
+/* What to choose tune values for. Sizes that a kernel must know to be compiled are among its parameters then. */
+struct choose_ask cli_call_ask(struct cli_call *k, const struct cli_shape *shape);
+void cli_json_text(struct buf *out, const char *text);                     /* in quotes */
+void cli_json_pairs(struct buf *out, const char *text, char between);      /* "M=1 N=2" as an object */
+int cli_json_write(const char *path, const struct buf *json);              /* "" is stdout; the exit status */
+/* Every name in the arguments' dimensions that is no parameter. */
+void cli_kernel_dims(struct arena *a, const struct node *kernel, words *out);
 
 /* Compares what a call left in its arguments with the specs of u->fn, a line a spec into `out`; false if one differs. */
 bool cli_check(const struct unit *u, const struct call *call, const struct tensor *before, const struct tensor *after, struct buf *out);

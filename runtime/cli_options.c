@@ -255,7 +255,7 @@ bool cli_parse(struct cli *c, int argc, char **argv)
         return cli_usage("--color=%s: auto, always or never is wanted", c->color), false;
     if (!*verb_rows[c->verb].arguments && c->files.n) return cli_usage("dgc %s takes no '%s'", argv[1], c->files.at[0]), false;
     if (wants_file(c) && !c->files.n) return cli_usage("dgc %s needs a file; see dgc %s --help", argv[1], argv[1]), false;
-    if (wants_file(c) && c->verb != VERB_test && c->files.n > 1) return cli_usage("one file at a time; '%s' is a second", c->files.at[1]), false;
+    if (wants_file(c) && c->verb != VERB_test && c->verb != VERB_tune && c->files.n > 1) return cli_usage("one file at a time; '%s' is a second", c->files.at[1]), false;
     return true;
 }
 

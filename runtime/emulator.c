@@ -10,6 +10,8 @@ struct emulator {
     struct device device;
     struct emu *emu;
     double seconds; /* spent in launches since clock_start */
+    uint64_t steps; /* of all warps, in the same time; what the clock shows when asked for: a nanosecond each */
+    bool counts_steps;
 };
 
 /* The chip whose arithmetic a compute capability has, and its shared memory. */
@@ -99,6 +101,7 @@ static enum dgk_status emulator_launch(struct device *d, const struct device_lau
     struct emu_stats stats = { 0 };
     bool ok = emu_run(of(d)->emu, (struct emu_module *)l->module, &e, &stats);
     of(d)->seconds += stats.seconds;
+    of(d)->steps += stats.warp_steps;
     return ok ? DGK_OK : failed(of(d), DGK_LAUNCH, why);
 }
 
@@ -112,13 +115,14 @@ static enum dgk_status emulator_clock_start(struct device *d, struct fault *why)
 {
     (void)why;
     of(d)->seconds = 0;
+    of(d)->steps = 0;
     return DGK_OK;
 }
 
 static enum dgk_status emulator_clock_stop(struct device *d, double *ms, struct fault *why)
 {
     (void)why;
-    *ms = of(d)->seconds * 1e3;
+    *ms = of(d)->counts_steps ? (double)of(d)->steps * 1e-6 : of(d)->seconds * 1e3;
     return DGK_OK;
 }
 
@@ -154,7 +158,7 @@ static enum dgk_status find_chip(const char *target, struct emu_config *c, struc
     return fault_set(why, DGK_NO_DEVICE, "there is no emulated '%s'; there are sm_80 to sm_121a", target);
 }
 
-static enum dgk_status option(const char *word, struct emu_config *c, struct fault *why)
+static enum dgk_status option(const char *word, struct emu_config *c, bool *counts_steps, struct fault *why)
 {
     if (!strcmp(word, "early")) c->timing = EMU_EARLY;
     else if (!strcmp(word, "late")) c->timing = EMU_LATE;
@@ -162,16 +166,18 @@ static enum dgk_status option(const char *word, struct emu_config *c, struct fau
     else if (!strncmp(word, "sms=", 4)) c->sms = atoi(word + 4);
     else if (!strncmp(word, "threads=", 8)) c->threads = atoi(word + 8);
     else if (!strncmp(word, "steps=", 6)) c->step_limit = strtoull(word + 6, NULL, 0);
-    else return fault_set(why, DGK_USAGE, "'%s' is no option of the emulator; there are early, late, seed=, sms=, threads=, steps=", word);
+    else if (!strcmp(word, "clock=steps")) *counts_steps = true;
+    else return fault_set(why, DGK_USAGE, "'%s' is no option of the emulator; there are early, late, seed=, sms=, threads=, steps=, clock=steps", word);
     return DGK_OK;
 }
 
-static enum dgk_status settings(const char *text, const char *target, struct emu_config *c, struct device_props *p, struct fault *why)
+static enum dgk_status settings(const char *text, const char *target, struct emu_config *c, struct device_props *p, bool *counts_steps,
+                                struct fault *why)
 {
     char *copy = strdup(text), *save = NULL;
     enum dgk_status s = find_chip(target ? target : "sm_90a", c, p, why);
     for (char *word = strtok_r(copy, ",", &save); word && !s; word = strtok_r(NULL, ",", &save))
-        s = strncmp(word, "sm_", 3) ? option(word, c, why) : find_chip(word, c, p, why);
+        s = strncmp(word, "sm_", 3) ? option(word, c, counts_steps, why) : find_chip(word, c, p, why);
     free(copy);
     return s;
 }
@@ -181,7 +187,7 @@ enum dgk_status emulator_open(struct device **out, const char *options, const ch
     struct emu_config c = { 0 };
     struct emulator *e = calloc(1, sizeof *e);
     if (!e) return fault_set(why, DGK_NO_MEMORY, "no memory for an emulator");
-    enum dgk_status s = settings(options, target, &c, &e->device.props, why);
+    enum dgk_status s = settings(options, target, &c, &e->device.props, &e->counts_steps, why);
     if (!s && !(e->emu = emu_open(&c))) s = fault_set(why, DGK_NO_MEMORY, "no memory for an emulator");
     if (s) {
         free(e);

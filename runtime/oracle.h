@@ -42,6 +42,7 @@ struct oracle_case {
     struct interp_tensor *before; /* by ir_tensor.id; scalars, too */
     enum oracle_data data;
     uint64_t seed;
+    const double *scalars; /* by ir_tensor.id: what scalar arguments are, before any given; NaN: random. NULL: all random */
 };
 
 /* The kernel that `given X = run name(...)` names, lowered; NULL when there is none. */

@@ -447,6 +447,10 @@ bool oracle_arguments(struct arena *a, const struct ir_fn *fn, struct oracle_cas
         if (t->dir != 1) fill_random(&c->before[i], t->rank ? c->data : ORACLE_NORMAL, &c->seed);
         /* A number that stands alone is a length or a size more often than not. */
         if (!t->rank && !type_is_float(t->type)) interp_store(&c->before[i], 0, (union cell){ .i = 1 + below(&c->seed, 64) });
+        if (t->rank || !c->scalars || isnan(c->scalars[i])) continue;
+        union cell told = { .f = c->scalars[i] };
+        if (!type_is_float(t->type)) told.i = (int64_t)c->scalars[i];
+        interp_store(&c->before[i], 0, told);
     }
     for (int i = 0; i < fn->givens.n && !*error; i++) {
         const struct ir_given *g = &fn->givens.at[i];

@@ -267,7 +267,7 @@ bool tunedb_write(const struct tunedb_key *key, const struct tunedb_entry *e) { 
 
 /* ---- the best -------------------------------------------------------------------------------------------------- */
 
-static int split_values(struct arena *a, const char *text, struct binding *out, int room)
+int tunedb_values(struct arena *a, const char *text, struct binding *out, int room)
 {
     int n = 0;
     while (*text && n < room) {
@@ -295,7 +295,7 @@ int tunedb_best(const struct choose_ask *ask, struct binding *out, int room)
     tunedb_entries all = tunedb_read(ask->arena, &key, mode && !strcmp(mode, "force"));
     for (int i = 0; i < all.n; i++)
         if (all.at[i].state == TUNEDB_CHECKED && better(&all.at[i], best)) best = &all.at[i];
-    return best ? split_values(ask->arena, best->values, out, room) : 0;
+    return best ? tunedb_values(ask->arena, best->values, out, room) : 0;
 }
 
 /* ---- merging --------------------------------------------------------------------------------------------------- */
@@ -319,6 +319,7 @@ static void merge_folder(const char *from, int depth, struct tunedb_merged *m)
 {
     DIR *d = opendir(from);
     char path[4200];
+    if (!d && depth == 0) m->missing = true;
     for (struct dirent *f; d && (f = readdir(d));) {
         if (f->d_name[0] == '.') continue;
         snprintf(path, sizeof path, "%s/%s", from, f->d_name);

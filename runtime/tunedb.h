@@ -35,6 +35,8 @@ bool tunedb_key(const struct choose_ask *ask, struct tunedb_key *out);
 /* Every whole entry of the key, in no order. `others`: those made from other sources or by other compilers, too. */
 tunedb_entries tunedb_read(struct arena *a, const struct tunedb_key *key, bool others);
 bool tunedb_write(const struct tunedb_key *key, const struct tunedb_entry *e);
+/* "BM=128;BN=256" taken apart; how many. */
+int tunedb_values(struct arena *a, const char *text, struct binding *out, int room);
 /* Values of the fastest checked entry, unless $DGC_TUNE is "off"; "force" takes those of other sources and compilers, too.
  * Returns how many values, 0 when there is no entry. */
 int tunedb_best(const struct choose_ask *ask, struct binding *out, int room);
@@ -42,6 +44,7 @@ int tunedb_best(const struct choose_ask *ask, struct binding *out, int room);
 /* Adds every whole entry of another folder; of two for the same variant the one with more launches stays. */
 struct tunedb_merged {
     int added, kept, damaged;
+    bool missing; /* no such folder */
 };
 struct tunedb_merged tunedb_merge(const char *from);
 
