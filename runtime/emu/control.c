@@ -96,6 +96,13 @@ static enum emu_next run_fence_async(struct emu_warp *w, const struct emu_insn *
 {
     FOR_LANES(l, mask)
         w->fenced[l] = w->cta->cluster->stats.warp_steps;
+    w->init_fenced = w->cta->cluster->stats.warp_steps;
+    return run_nothing(w, in, mask);
+}
+
+static enum emu_next run_fence_init(struct emu_warp *w, const struct emu_insn *in, uint32_t mask)
+{
+    w->init_fenced = w->cta->cluster->stats.warp_steps;
     return run_nothing(w, in, mask);
 }
 
@@ -121,7 +128,8 @@ bool emu_decode_fence(struct emu_decode *d, struct emu_insn *in)
         return false;
     only_mods(d, names);
     in->u8[0] = !strstr(d->text, "proxy");
-    in->run = strstr(d->text, "proxy.async") && !strstr(d->text, "proxy.async.global") ? run_fence_async : run_nothing;
+    in->run = strstr(d->text, "proxy.async") && !strstr(d->text, "proxy.async.global") ? run_fence_async
+            : strstr(d->text, "mbarrier_init") ? run_fence_init : run_nothing;
     return !d->nop || (emu_mem(d, 0, &a) && emu_imm(d, 1, &n));
 }
 

@@ -320,6 +320,7 @@ struct emu_warp {
     struct emu_block *hit;    /* the allocation of the last global access */
     uint32_t *clock;          /* race.c: by warp of the cluster, how much of its past this warp has seen */
     uint64_t fenced[32];      /* warp step of the lane's last fence.proxy.async */
+    uint64_t init_fenced;     /* of the warp's last fence that makes mbarrier.init known to the async proxy */
     void *wgmma, *tcgen05;   /* private to wgmma.c, tcgen05.c; freed through emu_warp_free hooks */
     uint32_t carry;          /* the condition code of add.cc and its kin, by lane */
     bool rotate;
@@ -336,6 +337,7 @@ struct emu_mbar {
     uint64_t arrived_warps, arrived_before; /* who arrived in this phase, in earlier ones: bit = warp */
     uint32_t *arrivals, *done;  /* clocks of those who arrived, in this phase and in completed ones */
     uint32_t maker, made;       /* who initialised it, and when by its clock */
+    uint64_t made_step;         /* and by the cluster's warp steps */
     const struct emu_insn *init_at, *last_tx; /* where it was made; the last operation that signalled bytes */
 };
 struct emu_named_barrier {

@@ -113,10 +113,21 @@ bool emu_mbar_expect_tx(const struct emu_who *who, struct emu_cta *c, uint32_t o
     return m && add_tx(who, m, bytes);
 }
 
+/* An asynchronous operation may signal a barrier only when the initialising thread has fenced its mbarrier.init. */
+static bool init_fenced(const struct emu_who *who, const struct emu_cta *c, const struct emu_mbar *m)
+{
+    const struct emu_cluster *k = c->cluster;
+    const struct emu_warp *w = &k->cta[m->maker / (uint32_t)c->nwarps].warp[m->maker % (uint32_t)c->nwarps];
+    if (!who->async || !emu_checked(k) || w->init_fenced > m->made_step)
+        return true;
+    return emu_fault_who(who, "signals the mbarrier at shared 0x%x, whose initialisation (PTX line %u) no fence.mbarrier_init or "
+                         "fence.proxy.async follows", m->offset, m->init_at ? m->init_at->line : 0);
+}
+
 bool emu_mbar_complete_tx(const struct emu_who *who, struct emu_cta *c, uint32_t offset, int64_t bytes)
 {
     struct emu_mbar *m = live(who, c, offset);
-    if (!m || !add_tx(who, m, -bytes))
+    if (!m || !init_fenced(who, c, m) || !add_tx(who, m, -bytes))
         return false;
     m->tx_done += (uint64_t)bytes;
     m->last_tx = who->in;
@@ -171,6 +182,7 @@ static bool do_init(const struct emu_who *who, struct emu_cta *c, uint32_t offse
     emu_race_forget(c, offset, 8);
     *m = (struct emu_mbar){.offset = offset, .expected = n, .pending = n, .live = true, .init_at = who->in};
     emu_race_stamp(who->w, &m->maker, &m->made);
+    m->made_step = c->cluster->stats.warp_steps;
     return true;
 }
 

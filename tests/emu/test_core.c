@@ -418,7 +418,7 @@ static void test_launch_control(void)
         r.launch.grid[1] = 4;
         bool ok = run_text(&r, header_100,
             ".shared .align 16 .b8 answer[16];\n.shared .align 8 .b64 bar;\n.entry k(.param .u64 out) {\n .reg .pred %p; .reg .b32 %r<8>; .reg .b64 %d<2>; .reg .b128 %w;\n"
-            " mov.u32 %r0, %ctaid.x; mov.u32 %r1, %ctaid.y; mov.u32 %r5, 0; ld.param.u64 %d0, [out]; mbarrier.init.shared::cta.b64 [bar], 1;\n"
+            " mov.u32 %r0, %ctaid.x; mov.u32 %r1, %ctaid.y; mov.u32 %r5, 0; ld.param.u64 %d0, [out]; mbarrier.init.shared::cta.b64 [bar], 1; fence.mbarrier_init.release.cluster;\n"
             "loop: mad.lo.u32 %r2, %r1, 10, %r0; mad.wide.u32 %d1, %r2, 4, %d0; red.global.add.u32 [%d1], 1;\n"
             " mbarrier.arrive.expect_tx.shared::cta.b64 _, [bar], 16;\n"
             " clusterlaunchcontrol.try_cancel.async.shared::cta.mbarrier::complete_tx::bytes.b128 [answer], [bar];\n"

@@ -289,6 +289,30 @@ static void test_proxy_fence(void)
         }
 }
 
+/* A barrier's initialisation must be fenced before a copy signals it. */
+static void test_init_fence(void)
+{
+    static const struct { const char *fence; bool ok; } rows[] = {
+        {"", false}, {"fence.acq_rel.cta;", false}, {"fence.mbarrier_init.release.cluster;", true}, {"fence.proxy.async;", true},
+    };
+    static const uint32_t in[4] = {1, 2, 3, 4};
+    for (int t = 0; t < 3; t++)
+        for (int i = 0; i < COUNT(rows); i++) {
+            struct run r = run_open(EMU_SM90, (enum emu_timing)t);
+            run_memory(&r, in, sizeof in, "in");
+            struct buf b = {0};
+            buf_printf(&b, ".shared .align 16 .b8 s[16];\n.shared .align 8 .b64 bar;\n.entry k(.param .u64 in) {\n .reg .pred %%p; .reg .b64 %%d;\n"
+                           " ld.param.u64 %%d, [in]; mbarrier.init.shared::cta.b64 [bar], 1; %s mbarrier.arrive.expect_tx.shared::cta.b64 _, [bar], 16;\n"
+                           " cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [s], [%%d], 16, [bar];\n"
+                           "w: mbarrier.try_wait.parity.shared::cta.b64 %%p, [bar], 0; @!%%p bra w; ret; }\n", rows[i].fence);
+            bool ok = run_text(&r, header_90, b.at);
+            claim(ok == rows[i].ok && (ok || strstr(r.error, "whose initialisation")), "init fence %d, %s: %s", i, timing_names[t],
+                  ok ? "ran" : r.error);
+            buf_free(&b);
+            emu_close(r.e);
+        }
+}
+
 /* A load that nobody waits for is a mistake that late timing finds. */
 static void test_unwaited(void)
 {
@@ -325,7 +349,8 @@ static void test_gather_and_replace(void)
         " @%p0 tensormap.replace.tile.global_dim.shared::cta.b1024.b32 [copy], 1, 20; bar.warp.sync 0xffffffff; ld.param.u64 %d2, [scratch];\n"
         " tensormap.cp_fenceproxy.global.shared::cta.tensormap::generic.release.gpu.sync.aligned [%d2], [copy], 128;\n"
         " fence.proxy.tensormap::generic.acquire.gpu [%d2], 128; setp.ne.u32 %p1, %r0, 0; @%p1 bra ready;\n"
-        " mbarrier.init.shared::cta.b64 [bar], 1; mbarrier.arrive.expect_tx.shared::cta.b64 _, [bar], 512;\n"
+        " mbarrier.init.shared::cta.b64 [bar], 1; fence.mbarrier_init.release.cluster;\n"
+        " mbarrier.arrive.expect_tx.shared::cta.b64 _, [bar], 512;\n"
         " cp.async.bulk.tensor.2d.shared::cta.global.tile::gather4.mbarrier::complete_tx::bytes [smem], [%d2, {0, 7, 3, 25, 0}], [bar];\n"
         "ready: bar.sync 0;\nw: mbarrier.try_wait.parity.shared::cta.b64 %p2, [bar], 0; @!%p2 bra w;\n"
         " shl.b32 %r4, %r0, 4; mov.u32 %r5, smem; add.u32 %r5, %r5, %r4; ld.shared.v2.b64 {%d3, %d4}, [%r5];\n"
@@ -385,6 +410,7 @@ int main(void)
     test_bulk();
     test_proxy_fence();
     test_unwaited();
+    test_init_fence();
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }
