@@ -290,17 +290,23 @@ struct layout *layout_wgmma(struct arena *a, struct ir_axis *const *m_axes, int 
     return fragment(a, m_axes, nm, n_axes, nn, d, COUNT(d));
 }
 
+int layout_tmem_run(struct ir_axis *const *n_axes, int nn, int warps)
+{
+    int cols = side_size(n_axes, nn), groups = warps / 4, inner = nn ? n_axes[nn - 1]->tile : 1;
+    return groups == 1 || nn < 2 || cols / groups % inner == 0 || inner % groups ? cols / groups : inner / groups;
+}
+
 /* 128 rows: a lane each. 64 rows lie in the first 16 lanes of each warp; the others count as copies. More than 128: blocks
  * of 128 one after the other in the registers. */
 struct layout *layout_tmem(struct arena *a, struct ir_axis *const *m_axes, int nm, struct ir_axis *const *n_axes, int nn, int warps)
 {
-    int rows = side_size(m_axes, nm), cols = side_size(n_axes, nn), halves = warps / 4;
-    if (halves > 1 && cols % halves) return NULL;
+    int rows = side_size(m_axes, nm), cols = side_size(n_axes, nn), groups = warps / 4, run = layout_tmem_run(n_axes, nn, warps);
+    if (cols % (groups * run)) return NULL;
     bool short_rows = rows <= 64;
     const struct frag_digit d[] = {
-        { LAY_REG, 1, cols / halves, 1 }, { LAY_REG, 0, (rows + 127) / 128, 128 },
+        { LAY_REG, 1, run, 1 }, { LAY_REG, 1, cols / groups / run, run * groups }, { LAY_REG, 0, (rows + 127) / 128, 128 },
         { LAY_LANE, 0, short_rows ? 16 : 32, 1 }, { LAY_LANE, -1, short_rows ? 2 : 1, 0 },
-        { LAY_WARP, 0, 4, short_rows ? 16 : 32 }, { LAY_WARP, 1, halves, cols / halves },
+        { LAY_WARP, 0, 4, short_rows ? 16 : 32 }, { LAY_WARP, 1, groups, run },
     };
     return fragment(a, m_axes, nm, n_axes, nn, d, COUNT(d));
 }

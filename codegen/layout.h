@@ -53,9 +53,11 @@ struct layout *layout_mma(struct arena *a, struct ir_axis *const *m_axes, int nm
  * `groups` warpgroups along M (block b of group w covers rows (b*groups + w)*64 ..), N columns. */
 struct layout *layout_wgmma(struct arena *a, struct ir_axis *const *m_axes, int nm, struct ir_axis *const *n_axes, int nn,
                             int groups, int m_blocks);
-/* tcgen05.ld 32x32b: lane + 32*(warp%4) is the row, registers are columns; with 8 warps the second four take the second
- * half of the columns. */
+/* tcgen05.ld 32x32b: lane + 32*(warp%4) is the row, registers are columns. With 8 warps the second four take the second half
+ * of the columns; or of each value of the outer axes, where half of all does not divide. layout_tmem_run: columns in a row
+ * that one group of four takes. */
 struct layout *layout_tmem(struct arena *a, struct ir_axis *const *m_axes, int nm, struct ir_axis *const *n_axes, int nn, int warps);
+int layout_tmem_run(struct ir_axis *const *n_axes, int nn, int warps);
 
 void layout_print(const struct layout *l, struct buf *out); /* "reg (2:j*1 2:i*8 ..) lane (..) warp (..)" */
 

@@ -277,25 +277,28 @@ static void mma(struct gen *g, struct ir_stmt *s)
 
 /* ---- accumulators as registers ---- */
 
-/* Address of this warp's lanes of column c of block b. */
+/* Columns in a row that four warps hold: layout_tmem. */
+static int run_of(const struct gen *g, const struct mma_acc *acc) { return layout_tmem_run(acc->n, acc->nn, g->role->warps); }
+
+/* Address of this warp's lanes of its column c of block b. */
 static struct opd lanes(struct gen *g, const struct mma_acc *acc, int block, int c)
 {
     struct lir *l = g->l;
-    int halves = g->role->warps / 4;
+    int groups = g->role->warps / 4, run = run_of(g, acc), column = c / run * run * groups + c % run;
     struct opd at = lir_add(l, mma_state(g)->tmem.base, lir_shl(l, lir_and(l, g->role->warp, opd_imm(3)), 21));
-    if (halves > 1) at = lir_add(l, at, lir_mul(l, lir_shr_u(l, g->role->warp, 2), opd_imm(acc->cols / halves)));
-    return lir_add(l, at, opd_imm(acc->column + block * padded(acc) + c));
+    if (groups > 1) at = lir_add(l, at, lir_mul(l, lir_shr_u(l, g->role->warp, 2), opd_imm(run)));
+    return lir_add(l, at, opd_imm(acc->column + block * padded(acc) + column));
 }
 
 /* Calls ld or st for runs of a power of two of columns. With 64 rows the second 16 lanes are given the first ones' columns. */
 static void transfer(struct gen *g, const struct mma_acc *acc, const struct opd *regs, bool load)
 {
     struct lir *l = g->l;
-    int cols = acc->nregs / blocks(acc);
+    int cols = acc->nregs / blocks(acc), run = run_of(g, acc);
     const char *shape = acc->rows <= 64 ? "16x32bx2" : "32x32b", *offset = acc->rows <= 64 ? ", 0" : "";
     for (int block = 0; block < blocks(acc); block++)
         for (int c = 0, n; c < cols; c += n) {
-            for (n = 128; n > cols - c; n /= 2) {}
+            for (n = 128; n > run - c % run; n /= 2) {}
             const struct opd *r = regs + block * cols + c;
             struct opd at = lanes(g, acc, block, c);
             if (load) lir_emit(l, "tcgen05.ld.sync.aligned.%s.x%d.b32 %R, [%r]%s", shape, n, r, n, at, offset);

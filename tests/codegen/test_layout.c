@@ -79,6 +79,15 @@ static void test_tmem(struct arena *a)
     for (int w = 0; w < 4; w++)
         for (int lane = 0; lane < 16; lane++) right &= coord(l, 0, lane, w, 0) == lane + 16 * w;
     CHECK(right);
+    struct ir_axis q = axis("q", 3), h = axis("h", 16), *two[] = { &q, &h }; /* half of 48 is no whole number of 16 */
+    l = layout_tmem(a, m, 1, two, 2, 8);
+    right = layout_tmem_run(two, 2, 8) == 8 && layout_regs(l) == 24;
+    for (int w = 0; w < 8; w++)
+        for (int r = 0; r < 24; r++) {
+            right &= coord(l, r, 0, w, 1) == r / 8;
+            right &= coord(l, r, 0, w, 2) == r % 8 + 8 * (w / 4);
+        }
+    CHECK(right);
 }
 
 /* A side over two axes: digits split where they pass from one to the other. */
