@@ -26,25 +26,12 @@ struct job {
     bool opened, called;
 };
 
-/* The target of the table that suits the device best: the newest that it runs. */
-static const struct target *best_target(const struct device *d)
-{
-    int n, best = -1, number = 0;
-    const struct target *all = target_all(&n);
-    for (int i = 0; i < n; i++) {
-        char suffix;
-        int k = device_target_number(all[i].name, &suffix);
-        if (device_runs(d, all[i].name) && k >= number) best = i, number = k;
-    }
-    return best < 0 ? NULL : &all[best];
-}
-
 static enum dgk_status find_device(struct job *j, const struct target **t, struct fault *why)
 {
     const char *spec = j->c->device ? j->c->device : "emu";
     enum dgk_status s = device_open(&j->device, spec, j->c->target, why);
     if (s) return s;
-    *t = j->c->target ? target_find(j->c->target) : best_target(j->device);
+    *t = j->c->target ? target_find(j->c->target) : cli_best_target(j->device);
     if (!*t && j->c->target) return fault_set(why, DGK_USAGE, "'%s' is no target; dgc targets lists them", j->c->target);
     if (!*t) return fault_set(why, DGK_UNSUPPORTED, "%s (%s) runs none of dgc's targets", j->device->props.name, j->device->props.arch);
     return DGK_OK;
@@ -134,27 +121,61 @@ static enum dgk_status make_outputs(struct job *j, struct fault *why)
 
 /* ---- dimensions that a kernel must know when it is compiled --------------------------------------------------- */
 
-/* Binds the dimensions that are plain names in the signature to the shape of a tensor of the call. */
-static void bind_shape(struct cli *c, const struct node *arg, const struct tensor *t)
+/* The sizes of the dimensions that are plain names in the signature, from the shapes of the call's tensors and from -D;
+ * -1 where nothing says. */
+struct sizes {
+    words names;
+    int64_t *at;
+};
+
+static void size_from(struct sizes *s, const char *name, int64_t size)
 {
-    for (int d = 0; d < arg->list.n && d < t->rank; d++) {
-        const struct node *dim = arg->list.at[d];
-        if (dim->kind != N_name || value_of(&c->params, dim->name)) continue;
-        struct binding b = { dim->name, arena_printf(&c->arena, "%" PRId64, t->shape[d]) };
-        vec_push(&c->arena, &c->params, b);
-    }
+    for (int i = 0; i < s->names.n; i++)
+        if (!strcmp(s->names.at[i], name)) s->at[i] = size;
 }
 
-static void bind_shapes(struct cli *c, const struct node *kernel)
+static struct sizes call_sizes(struct cli *c, const struct node *kernel)
 {
+    struct sizes s = { .at = NULL };
     struct fault unused;
+    cli_kernel_dims(&c->arena, kernel, &s.names);
+    s.at = new_n(&c->arena, int64_t, s.names.n + 1);
+    for (int i = 0; i < s.names.n; i++) s.at[i] = -1;
     for (int i = 0; i < kernel->list2.n; i++) {
         const struct node *arg = kernel->list2.at[i];
         const char *text = value_of(&c->calls, arg->name);
         struct tensor t;
         if (!text || !arg->list.n || arg->flag == 1 || tensor_load(&t, text, TY_f32, -1, NULL, &unused)) continue;
-        bind_shape(c, arg, &t);
+        for (int d = 0; d < arg->list.n && d < t.rank; d++)
+            if (arg->list.at[d]->kind == N_name) size_from(&s, arg->list.at[d]->name, t.shape[d]);
         tensor_free(&t);
+    }
+    for (int i = 0; i < c->params.n; i++) size_from(&s, c->params.at[i].name, strtoll(c->params.at[i].value, NULL, 0));
+    return s;
+}
+
+static void bind_sizes(struct cli *c, const struct sizes *s)
+{
+    for (int i = 0; i < s->names.n; i++) {
+        struct binding b = { s->names.at[i], arena_printf(&c->arena, "%" PRId64, s->at[i]) };
+        if (s->at[i] >= 0 && !value_of(&c->params, b.name)) vec_push(&c->arena, &c->params, b);
+    }
+}
+
+/* Tune values for a call of these sizes, unless the command line has some. */
+static void choose_values(struct job *j, const struct node *kernel, const struct target *t, const struct sizes *s)
+{
+    struct cli *c = j->c;
+    struct binding chosen[64];
+    struct compile_options o = { .target = t->name, .params = c->params.at, .n_params = c->params.n, .inner = c->inner.at, .n_inner = c->inner.n };
+    if (c->tune.n) return;
+    for (int i = 0; i < s->names.n; i++)
+        if (s->at[i] < 0) return;
+    struct choose_ask ask = { &c->arena, j->unit.file, kernel, &o, s->names.at, s->at, s->names.n, &j->device->props, j->device->props.sms };
+    int n = choose_for_call(&ask, chosen, COUNT(chosen));
+    for (int i = 0; i < n; i++) {
+        vec_push(&c->arena, &c->tune, chosen[i]);
+        if (c->verbose) fprintf(stderr, "%s%s=%s%s", i ? ", " : "", chosen[i].name, chosen[i].value, i + 1 == n ? "\n" : "");
     }
 }
 
@@ -164,15 +185,18 @@ static bool compile(struct job *j, const struct target *t)
     if (!unit_open(&j->unit, j->c, j->c->files.at[0])) return false;
     nodes kernels = unit_kernels(&j->unit);
     if (!kernels.n) return false;
+    struct sizes sizes = call_sizes(j->c, kernels.at[0]);
+    choose_values(j, kernels.at[0], t, &sizes);
     j->unit.quiet = true;
     if ((j->image = unit_compile(&j->unit, kernels.at[0], t, NULL))) {
         j->unit.quiet = false;
         return !unit_report(&j->unit);
     }
-    bind_shapes(j->c, kernels.at[0]);
+    bind_sizes(j->c, &sizes);
     unit_close(&j->unit);
     if (!unit_open(&j->unit, j->c, j->c->files.at[0])) return false;
     kernels = unit_kernels(&j->unit);
+    if (kernels.n) choose_values(j, kernels.at[0], t, &sizes);
     return kernels.n && (j->image = unit_compile(&j->unit, kernels.at[0], t, NULL));
 }
 

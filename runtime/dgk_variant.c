@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "codegen/codegen.h"
+#include "runtime/tunedb.h"
 #include "runtime/cache.h"
 #include "runtime/cache_image.h"
 
@@ -274,11 +275,24 @@ static const char *answer(struct choices *c, struct dgk_kernel *k, const struct 
     return m->answer;
 }
 
+/* What was measured for exactly these sizes; false: nothing was. */
+static bool put_tuned(struct choices *c, const struct dgk_kernel *k, const struct wanted *w, int sms)
+{
+    const char *names[SLOTS_MAX];
+    struct binding chosen[SLOTS_MAX];
+    for (int i = 0; i < k->n_dims; i++) names[i] = k->dims[i].name;
+    struct choose_ask ask = { &c->arena, k->file, k->node, &c->options, names, w->size, k->n_dims, &k->context->device->props, sms };
+    int n = tunedb_best(&ask, chosen, COUNT(chosen));
+    for (int i = 0; i < n; i++) put(c, chosen[i].name, chosen[i].value, 1);
+    return n > 0;
+}
+
 static void put_tune(struct choices *c, struct dgk_kernel *k, const struct wanted *w)
 {
     for (int i = 0; i < k->tune.n; i++) put(c, k->tune.at[i].name, k->tune.at[i].value, 1);
     settle(c, k);
     int sms = k->context->sms ? k->context->sms : k->context->device->props.sms;
+    if (put_tuned(c, k, w, sms)) return;
     for (const char *at = answer(c, k, w, sms), *eq, *end; *at; at = end + 1) {
         end = at + strcspn(at, "\n");
         eq = at + strcspn(at, "=");

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define HEAD "dgc tune 1\n"
 #define RELEASE "0.1.0" /* of the compiler; a new one measures anew */
@@ -289,9 +290,10 @@ static bool better(const struct tunedb_entry *x, const struct tunedb_entry *y)
 int tunedb_best(const struct choose_ask *ask, struct binding *out, int room)
 {
     const char *mode = getenv("DGC_TUNE");
+    char folder[3900];
     struct tunedb_key key;
     const struct tunedb_entry *best = NULL;
-    if ((mode && !strcmp(mode, "off")) || !tunedb_key(ask, &key)) return 0;
+    if ((mode && !strcmp(mode, "off")) || !tunedb_folder(folder, sizeof folder) || access(folder, R_OK) || !tunedb_key(ask, &key)) return 0;
     tunedb_entries all = tunedb_read(ask->arena, &key, mode && !strcmp(mode, "force"));
     for (int i = 0; i < all.n; i++)
         if (all.at[i].state == TUNEDB_CHECKED && better(&all.at[i], best)) best = &all.at[i];
