@@ -11,7 +11,10 @@ __extension__ typedef __int128 emu_s128;
 static inline int32_t sat_s32(int64_t x) { return x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x; }
 static inline uint64_t mul_hi_u64(uint64_t a, uint64_t b) { return (uint64_t)((emu_u128)a * b >> 64); }
 static inline uint64_t mul_hi_s64(int64_t a, int64_t b) { return (uint64_t)((emu_s128)a * b >> 64); }
-static inline uint32_t div_s32(int32_t a, int32_t b) { return !b ? ~0u : b == -1 ? 0u - (uint32_t)a : (uint32_t)(a / b); }
+static inline uint32_t div_s32(int32_t a, int32_t b)
+{
+    return !b ? ~0u : b == -1 ? 0u - (uint32_t)a : (uint32_t)(a / b);
+}
 static inline uint64_t div_s64(int64_t a, int64_t b)
 {
     return !b ? ~(uint64_t)0 : b == -1 ? 0 - (uint64_t)a : (uint64_t)(a / b);
@@ -170,7 +173,7 @@ static inline uint32_t vabsdiff4_each(uint32_t a, uint32_t b)
         const ROW_##TB *b = (const ROW_##TB *)emu_row(w, in->b);                                                           \
         const ROW_##TC *c = (const ROW_##TC *)emu_row(w, in->c);                                                           \
         if (mask == ~0u) {                                                                                                 \
-            _Pragma("GCC ivdep") for (int l = 0; l < 32; l++)                                                              \
+            EMU_IVDEP for (int l = 0; l < 32; l++)                                                              \
             {                                                                                                              \
                 VAL_##TA A = (VAL_##TA)a[l];                                                                               \
                 VAL_##TB B = (VAL_##TB)b[l];                                                                               \
@@ -218,7 +221,8 @@ bool emu_decode_alu(struct emu_decode *d, struct emu_insn *in)
         in->run = r->run;
         in->b = in->c = EMU_ROW_ZERO;
         return emu_dst(d, 0, emu_types[r->d].bits, &in->d) && emu_src(d, 1, r->a, &in->a) &&
-               (r->b == EMU_T_NONE || emu_src(d, 2, r->b, &in->b)) && (r->c == EMU_T_NONE || emu_src(d, 3, r->c, &in->c));
+               (r->b == EMU_T_NONE || emu_src(d, 2, r->b, &in->b)) &&
+               (r->c == EMU_T_NONE || emu_src(d, 3, r->c, &in->c));
     }
     return emu_bad(d, "no such form of this instruction is emulated");
 }
@@ -260,7 +264,8 @@ bool emu_decode_logic(struct emu_decode *d, struct emu_insn *in)
         d->at = d->nmod;
         in->run = run_pred;
         in->b = EMU_P_FALSE;
-        if (!emu_dst_pred(d, 0, &in->d) || !emu_src_pred(d, 1, &in->a, &na) || (i != P_NOT && !emu_src_pred(d, 2, &in->b, &nb)))
+        if (!emu_dst_pred(d, 0, &in->d) || !emu_src_pred(d, 1, &in->a, &na) ||
+            (i != P_NOT && !emu_src_pred(d, 2, &in->b, &nb)))
             return false;
         in->u8[0] = (uint8_t)i;
         in->u8[1] = na;
@@ -304,7 +309,8 @@ static enum emu_next run_bfi(struct emu_warp *w, const struct emu_insn *in, uint
     uint32_t bits = wide ? 64 : 32;
     FOR_LANES(l, mask) {
         uint32_t pos = emu_row(w, in->c)[l] & 255, len = emu_row(w, (uint32_t)in->imm)[l] & 255;
-        uint64_t a = wide ? emu_row64(w, in->a)[l] : emu_row(w, in->a)[l], b = wide ? emu_row64(w, in->b)[l] : emu_row(w, in->b)[l];
+        uint64_t a = wide ? emu_row64(w, in->a)[l] : emu_row(w, in->a)[l],
+                 b = wide ? emu_row64(w, in->b)[l] : emu_row(w, in->b)[l];
         uint64_t field = pos >= bits ? 0 : (len >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << len) - 1) << pos;
         uint64_t v = pos >= bits ? b : (b & ~field) | (a << pos & field);
         if (wide)
@@ -336,7 +342,8 @@ static enum emu_next run_carry(struct emu_warp *w, const struct emu_insn *in, ui
     bool wide = in->u8[0], subtract = in->u8[1], takes = in->u8[2], sets = in->u8[3];
     int mul = in->u8[4];
     FOR_LANES(l, mask) {
-        uint64_t a = wide ? emu_row64(w, in->a)[l] : emu_row(w, in->a)[l], b = wide ? emu_row64(w, in->b)[l] : emu_row(w, in->b)[l];
+        uint64_t a = wide ? emu_row64(w, in->a)[l] : emu_row(w, in->a)[l],
+                 b = wide ? emu_row64(w, in->b)[l] : emu_row(w, in->b)[l];
         emu_u128 x = a, y = b;
         uint32_t carry = takes ? w->carry >> l & 1 : 0;
         if (mul) {

@@ -84,7 +84,8 @@ bool emu_async_issue(struct emu_async *op)
     return true;
 }
 
-bool emu_async_force(struct emu_cluster *c, bool (*pick)(const struct emu_async *, const void *), const void *arg, bool read_only)
+bool emu_async_force(struct emu_cluster *c, bool (*pick)(const struct emu_async *, const void *), const void *arg,
+                     bool read_only)
 {
     struct emu_async **at = &c->head;
     while (*at) {

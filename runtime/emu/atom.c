@@ -1,6 +1,7 @@
 /* atom - atom, red, and the arithmetic of reductions that bulk copies share.
  *
- * Clusters may run on several host threads, so elements of up to 8 bytes are changed by compare-and-swap on the host. */
+ * Clusters may run on several host threads, so elements of up to 8 bytes are changed by compare-and-swap on the host.
+ */
 #include "runtime/emu/atom.h"
 
 #include <pthread.h>
@@ -11,7 +12,10 @@ static pthread_mutex_t wide_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static const char *const op_names[] = {"add", "min", "max", "inc", "dec", "and", "or", "xor", "exch", "cas", NULL};
 
-static uint64_t sign_extend(uint64_t v, int bits) { return bits == 64 ? v : (uint64_t)((int64_t)(v << (64 - bits)) >> (64 - bits)); }
+static uint64_t sign_extend(uint64_t v, int bits)
+{
+    return bits == 64 ? v : (uint64_t)((int64_t)(v << (64 - bits)) >> (64 - bits));
+}
 
 static uint32_t flush(uint32_t x) { return x & 0x7F800000 ? x : x & 0x80000000; }
 
@@ -40,11 +44,14 @@ static uint64_t add_16(enum emu_type t, uint64_t a, uint64_t b)
 
 static uint64_t pick_float(enum emu_type t, uint64_t a, uint64_t b, bool max)
 {
-    uint64_t sign = t == EMU_T_F32 ? 0x80000000 : 0x8000, inf = t == EMU_T_F32 ? 0x7F800000 : t == EMU_T_F16 ? 0x7C00 : 0x7F80;
+    uint64_t sign = t == EMU_T_F32 ? 0x80000000 : 0x8000, inf = t == EMU_T_F32   ? 0x7F800000
+                                                                : t == EMU_T_F16 ? 0x7C00
+                                                                                 : 0x7F80;
     bool na = (a & ~sign) > inf, nb = (b & ~sign) > inf;
     if (na || nb)
         return na && nb ? (t == EMU_T_F32 ? 0x7FFFFFFF : 0x7FFF) : na ? b : a;
-    int64_t ka = a & sign ? -(int64_t)(a & ~sign) - 1 : (int64_t)a, kb = b & sign ? -(int64_t)(b & ~sign) - 1 : (int64_t)b;
+    int64_t ka = a & sign ? -(int64_t)(a & ~sign) - 1 : (int64_t)a,
+            kb = b & sign ? -(int64_t)(b & ~sign) - 1 : (int64_t)b;
     return (ka > kb) == max ? a : b;
 }
 
@@ -133,7 +140,8 @@ static enum emu_next run_atom(struct emu_warp *w, const struct emu_insn *in, uin
         if (!p)
             return EMU_FAULT;
         for (int i = 0; i < x->n; i++) {
-            uint64_t v = one_register(x, p + i * x->bytes, get(w, x->b[i], x->bytes, l), x->c ? get(w, x->c[i], x->bytes, l) : 0);
+            uint64_t v = one_register(x, p + i * x->bytes, get(w, x->b[i], x->bytes, l),
+                                      x->c ? get(w, x->c[i], x->bytes, l) : 0);
             if (x->returns && x->bytes == 8)
                 emu_row64(w, x->d[i])[l] = v;
             else if (x->returns)
@@ -189,7 +197,8 @@ static bool atom_mods(struct emu_decode *d, struct atom_insn *x, bool *policy, e
     static const char *const spaces[] = {"global", "shared", "shared::cta", "shared::cluster", NULL};
     static const enum emu_space space_of[] = {EMU_GLOBAL, EMU_SHARED_CTA, EMU_SHARED_CTA, EMU_SHARED_CLUSTER};
     static const char *const vecs[] = {"v2", "v4", "v8", NULL};
-    static const char *const orders[] = {"relaxed", "acquire", "release", "acq_rel", "cta", "cluster", "gpu", "sys", NULL};
+    static const char *const orders[] = {"relaxed", "acquire", "release", "acq_rel", "cta",
+                                         "cluster", "gpu",     "sys",     NULL};
     emu_mod_sem_scope(d);
     int s = emu_mod_one_of(d, spaces), op = -1, v = -1;
     x->space = s < 0 ? EMU_GENERIC : space_of[s];
@@ -214,7 +223,8 @@ static bool atom_mods(struct emu_decode *d, struct atom_insn *x, bool *policy, e
     x->pack = emu_types[*t].cls == EMU_C_V ? 2 : 1;
     x->atom = (struct emu_atom){.op = (enum emu_atom_op)op, .elem = emu_types[*t].elem,
                                 .ftz = x->space == EMU_GLOBAL || x->space == EMU_GENERIC};
-    if (op < 0 || *t == EMU_T_NONE || x->bytes < 2 || (x->bytes == 16 && op < ATOM_EXCH) || !emu_atom_allowed(x->atom.op, x->atom.elem))
+    if (op < 0 || *t == EMU_T_NONE || x->bytes < 2 || (x->bytes == 16 && op < ATOM_EXCH) ||
+        !emu_atom_allowed(x->atom.op, x->atom.elem))
         return emu_bad(d, "no such operation and type");
     if (v >= 0 && x->space != EMU_GLOBAL)
         return emu_bad(d, "vectors are only possible in global memory");

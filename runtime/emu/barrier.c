@@ -92,8 +92,8 @@ static enum emu_next bar_arrive(struct emu_warp *w, const struct emu_insn *in, c
     if (count > (uint32_t)w->cta->nwarps * 32)
         return emu_fault(w, in, (int)lane, "barrier count %u, but the block has %u threads", count, w->cta->nthreads);
     if (b->arrived && b->expected != count)
-        return emu_fault(w, in, (int)lane, "barrier %u is used with counts %u and %u at once", (uint32_t)(b - w->cta->bar),
-                         b->expected, count);
+        return emu_fault(w, in, (int)lane, "barrier %u is used with counts %u and %u at once",
+                         (uint32_t)(b - w->cta->bar), b->expected, count);
     b->expected = count;
     b->popc += (uint32_t)__builtin_popcount(emu_pred(w, x->p, x->neg) & mask);
     b->votes += (uint32_t)__builtin_popcount(mask);
@@ -196,7 +196,8 @@ static enum emu_next run_cluster_arrive(struct emu_warp *w, const struct emu_ins
 static enum emu_next run_cluster_wait(struct emu_warp *w, const struct emu_insn *in, uint32_t mask)
 {
     if (mask & ~w->cluster_arrived)
-        return emu_fault(w, in, __builtin_ctz(mask & ~w->cluster_arrived), "waits at the cluster barrier without an arrive before");
+        return emu_fault(w, in, __builtin_ctz(mask & ~w->cluster_arrived),
+                         "waits at the cluster barrier without an arrive before");
     FOR_LANES(l, mask)
         if (w->cluster_ticket[l] == w->cta->cluster->barrier_phase) {
             w->frag[w->cur].wait = (struct emu_wait){.kind = EMU_WAIT_CLUSTER};

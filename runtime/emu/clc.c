@@ -1,7 +1,7 @@
 /* clc - clusterlaunchcontrol: a running cluster takes over the next one that has not started.
  *
- * PTX ISA, "clusterlaunchcontrol.try_cancel", "clusterlaunchcontrol.query_cancel". The answer of 16 bytes is opaque; here
- * it is the first block's coordinates and 1, or zeros. */
+ * PTX ISA, "clusterlaunchcontrol.try_cancel", "clusterlaunchcontrol.query_cancel". The answer of 16 bytes is opaque;
+ * here it is the first block's coordinates and 1, or zeros. */
 #include "runtime/emu/core.h"
 
 struct cancel_insn {

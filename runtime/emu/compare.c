@@ -4,9 +4,28 @@
 #include <math.h>
 
 /* Comparisons in the order of their table; the ...U forms are true when an operand is NaN. */
-enum cmp { C_EQ, C_NE, C_LT, C_LE, C_GT, C_GE, C_EQU, C_NEU, C_LTU, C_LEU, C_GTU, C_GEU, C_NUM, C_NAN, C_LO, C_LS, C_HI, C_HS };
-static const char *const cmp_names[] = {"eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan",
-                                        "lo", "ls", "hi", "hs", NULL};
+enum cmp {
+    C_EQ,
+    C_NE,
+    C_LT,
+    C_LE,
+    C_GT,
+    C_GE,
+    C_EQU,
+    C_NEU,
+    C_LTU,
+    C_LEU,
+    C_GTU,
+    C_GEU,
+    C_NUM,
+    C_NAN,
+    C_LO,
+    C_LS,
+    C_HI,
+    C_HS
+};
+static const char *const cmp_names[] = {"eq",  "ne",  "lt",  "le",  "gt", "ge", "equ", "neu", "ltu", "leu",
+                                        "gtu", "geu", "num", "nan", "lo", "ls", "hi",  "hs",  NULL};
 
 #define CMP_LOOP(T, ROW, op)                                                                                               \
     {                                                                                                                      \
@@ -36,7 +55,8 @@ CMP_FN(s32, int32_t, emu_u32)
 CMP_FN(u64, uint64_t, emu_u64)
 CMP_FN(s64, int64_t, emu_u64)
 
-/* Ordered comparisons on doubles, which hold every smaller type exactly; the unordered ones are the opposite's negation. */
+/* Ordered comparisons on doubles, which hold every smaller type exactly; the unordered ones are the opposite's
+ * negation. */
 static bool ordered(enum cmp c, double a, double b)
 {
     switch (c) {
@@ -94,7 +114,9 @@ static uint32_t compare(struct emu_warp *w, const struct emu_insn *in, const str
     }
     uint32_t m = 0;
     for (uint32_t l = 0; l < 32; l++)
-        m |= (uint32_t)cmp_double(x->cmp, value(x->t, w, in->a, l, x->ftz, half), value(x->t, w, in->b, l, x->ftz, half)) << l;
+        m |=
+            (uint32_t)cmp_double(x->cmp, value(x->t, w, in->a, l, x->ftz, half), value(x->t, w, in->b, l, x->ftz, half))
+            << l;
     return m;
 }
 
@@ -118,8 +140,11 @@ static enum emu_next run_set(struct emu_warp *w, const struct emu_insn *in, uint
     const struct cmp_insn *x = in->x;
     uint32_t c = x->combine >= 0 ? emu_pred(w, x->c, x->neg) : 0, lo = combine(x, compare(w, in, x, 0), c);
     uint32_t hi = x->pack ? combine(x, compare(w, in, x, 1), c) : 0;
-    uint32_t one = x->dt == EMU_T_F32 ? 0x3F800000 : x->dt == EMU_T_F16 || x->dt == EMU_T_F16X2 ? 0x3C00
-                 : x->dt == EMU_T_BF16 || x->dt == EMU_T_BF16X2 ? 0x3F80 : emu_types[x->dt].bits == 16 || x->pack ? 0xFFFF : ~0u;
+    uint32_t one = x->dt == EMU_T_F32                             ? 0x3F800000
+                   : x->dt == EMU_T_F16 || x->dt == EMU_T_F16X2   ? 0x3C00
+                   : x->dt == EMU_T_BF16 || x->dt == EMU_T_BF16X2 ? 0x3F80
+                   : emu_types[x->dt].bits == 16 || x->pack       ? 0xFFFF
+                                                                  : ~0u;
     FOR_LANES(l, mask)
         emu_row(w, in->d)[l] = (lo >> l & 1 ? one : 0) | (hi >> l & 1 ? one << 16 : 0);
     return EMU_NEXT;
@@ -213,8 +238,9 @@ static enum emu_next run_slct(struct emu_warp *w, const struct emu_insn *in, uin
     uint32_t first = 0;
     for (uint32_t l = 0; l < 32; l++) {
         uint32_t c = emu_row(w, in->c)[l];
-        bool ge = in->u8[1] ? (c & 0x7FFFFFFF) <= 0x7F800000 && (!(c >> 31) || !(c << 1) || (in->u8[2] && !(c & 0x7F800000)))
-                            : (int32_t)c >= 0;
+        bool ge = in->u8[1]
+                      ? (c & 0x7FFFFFFF) <= 0x7F800000 && (!(c >> 31) || !(c << 1) || (in->u8[2] && !(c & 0x7F800000)))
+                      : (int32_t)c >= 0;
         first |= (uint32_t)ge << l;
     }
     select_rows(w, in, mask, first);

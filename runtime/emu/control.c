@@ -116,10 +116,27 @@ static bool only_mods(struct emu_decode *d, const char *const *names)
 
 bool emu_decode_fence(struct emu_decode *d, struct emu_insn *in)
 {
-    static const char *const names[] = {"acq_rel", "sc", "acquire", "release", "cta", "cluster", "gpu", "sys", "gl",
-                                        "proxy", "alias", "async", "async::generic", "global", "shared::cta", "shared::cluster",
-                                        "mbarrier_init", "sync_restrict::shared::cluster", "sync_restrict::shared::cta",
-                                        "tensormap::generic", NULL};
+    static const char *const names[] = {"acq_rel",
+                                        "sc",
+                                        "acquire",
+                                        "release",
+                                        "cta",
+                                        "cluster",
+                                        "gpu",
+                                        "sys",
+                                        "gl",
+                                        "proxy",
+                                        "alias",
+                                        "async",
+                                        "async::generic",
+                                        "global",
+                                        "shared::cta",
+                                        "shared::cluster",
+                                        "mbarrier_init",
+                                        "sync_restrict::shared::cluster",
+                                        "sync_restrict::shared::cta",
+                                        "tensormap::generic",
+                                        NULL};
     struct emu_addr a;
     int64_t n;
     bool wants_90 = strstr(d->text, "async") || strstr(d->text, "mbarrier_init") || strstr(d->text, "tensormap") ||
@@ -149,8 +166,8 @@ bool emu_decode_nanosleep(struct emu_decode *d, struct emu_insn *in)
 /* prefetch, prefetchu, discard, applypriority: hints about caches */
 bool emu_decode_hint(struct emu_decode *d, struct emu_insn *in)
 {
-    static const char *const names[] = {"global", "local", "L1", "L2", "L2::evict_last", "L2::evict_normal", "tensormap", "param",
-                                        "const", NULL};
+    static const char *const names[] = {"global",           "local",     "L1",    "L2",    "L2::evict_last",
+                                        "L2::evict_normal", "tensormap", "param", "const", NULL};
     struct emu_addr a;
     int64_t n;
     in->run = run_nothing;
@@ -168,7 +185,8 @@ static enum emu_next run_policy(struct emu_warp *w, const struct emu_insn *in, u
 
 bool emu_decode_createpolicy(struct emu_decode *d, struct emu_insn *in)
 {
-    static const char *const names[] = {"L2::evict_first", "L2::evict_last", "L2::evict_normal", "L2::evict_unchanged", NULL};
+    static const char *const names[] = {"L2::evict_first", "L2::evict_last", "L2::evict_normal", "L2::evict_unchanged",
+                                        NULL};
     static const int64_t values[] = {0x12F0000000000000, 0x14F0000000000000, 0x16F0000000000000, 0x10F0000000000000};
     uint32_t row;
     struct emu_addr a;

@@ -23,8 +23,8 @@ static bool in_group(const struct emu_async *op, const void *arg)
     return g->all || (int32_t)(g->limit[__builtin_ctz(lanes)] - op->group) > 0;
 }
 
-static enum emu_next wait_groups(struct emu_warp *w, enum emu_async_kind kind, const uint32_t *groups, uint32_t mask, uint32_t n,
-                                 bool all, bool read_only)
+static enum emu_next wait_groups(struct emu_warp *w, enum emu_async_kind kind, const uint32_t *groups, uint32_t mask,
+                                 uint32_t n, bool all, bool read_only)
 {
     struct group_wait g = {.w = w, .kind = kind, .mask = mask, .all = all};
     for (int l = 0; l < 32; l++)
@@ -89,7 +89,8 @@ static bool cp_lane(struct emu_warp *w, const struct emu_insn *in, uint32_t l, s
     if (x->has_ignore && (emu_pred(w, x->ignore, x->neg) >> l & 1))
         c->bytes[l] = 0;
     if (c->from[l] & (x->size - 1))
-        return emu_fault_who(who, "misaligned: address 0x%llx is not a multiple of %u", (unsigned long long)c->from[l], x->size);
+        return emu_fault_who(who, "misaligned: address 0x%llx is not a multiple of %u", (unsigned long long)c->from[l],
+                             x->size);
     return !emu_async_is_late(w->cta->cluster) || emu_smem_poison(who, cta, c->offset[l], x->size);
 }
 
@@ -217,7 +218,8 @@ bool emu_receivers(struct emu_warp *w, const struct emu_insn *in, uint32_t lane,
     a = a >= EMU_SHARED_WINDOW ? a - EMU_SHARED_WINDOW : a;
     b = b >= EMU_SHARED_WINDOW ? b - EMU_SHARED_WINDOW : b;
     enum emu_space space = x->to_space;
-    if (!emu_smem_at(who, space, (uint32_t)a, 16, &to, &r->offset) || !emu_smem_at(who, space, (uint32_t)b, 8, &bar, &r->mbar))
+    if (!emu_smem_at(who, space, (uint32_t)a, 16, &to, &r->offset) ||
+        !emu_smem_at(who, space, (uint32_t)b, 8, &bar, &r->mbar))
         return false;
     r->ctas = 1u << to->rank;
     if (x->multicast) {
@@ -226,11 +228,13 @@ bool emu_receivers(struct emu_warp *w, const struct emu_insn *in, uint32_t lane,
             return emu_fault_who(who, "multicast mask 0x%x in a cluster of %u", r->ctas, w->cta->cluster->size);
     }
     if (to != bar && !x->pair)
-        return emu_fault_who(who, "the mbarrier is in block %u of the cluster, the data go to block %u", bar->rank, to->rank);
+        return emu_fault_who(who, "the mbarrier is in block %u of the cluster, the data go to block %u", bar->rank,
+                             to->rank);
     r->flip = x->pair ? (to->rank ^ bar->rank) & 1 : 0;
     if (x->pair && (to->rank ^ bar->rank) > 1)
-        return emu_fault_who(who, "the mbarrier is in block %u of the cluster, neither the data's block %u nor its peer", bar->rank,
-                             to->rank);
+        return emu_fault_who(who,
+                             "the mbarrier is in block %u of the cluster, neither the data's block %u nor its peer",
+                             bar->rank, to->rank);
     if (x->pair && x->multicast)
         r->flip = 2 + (bar->rank & 1);
     return true;
@@ -408,7 +412,8 @@ static bool decode_bulk(struct emu_decode *d, struct emu_insn *in, bool reduce)
         x->way = emu_mod(d, "global") ? TO_SHARED : emu_mod(d, "shared::cta") ? SHARED_TO_SHARED : TO_GLOBAL;
     else
         x->way = emu_mod(d, "global") && emu_mod(d, "shared::cta") ? TO_GLOBAL : TO_SHARED;
-    if ((x->way == TO_GLOBAL) != (!cluster && !own) || (reduce && x->way == TO_SHARED) || (x->way == SHARED_TO_SHARED && !cluster))
+    if ((x->way == TO_GLOBAL) != (!cluster && !own) || (reduce && x->way == TO_SHARED) ||
+        (x->way == SHARED_TO_SHARED && !cluster))
         return emu_bad(d, "no such pair of state spaces");
     if (!emu_mod(d, x->way == TO_GLOBAL ? "bulk_group" : "mbarrier::complete_tx::bytes"))
         return emu_bad(d, "the completion mechanism does not fit the state spaces");
@@ -484,11 +489,13 @@ static bool remote_lane(struct emu_warp *w, const struct emu_insn *in, uint32_t 
     const struct emu_who *who = EMU_WHO(w, in, l);
     struct emu_cta *to, *bar;
     struct remote_op b = {.x = x};
-    if (!emu_smem_at(who, EMU_SHARED_CLUSTER, emu_shared_address(w, &x->mods.to, l), (uint32_t)(x->n * x->bytes), &to, &b.r.offset) ||
+    if (!emu_smem_at(who, EMU_SHARED_CLUSTER, emu_shared_address(w, &x->mods.to, l), (uint32_t)(x->n * x->bytes), &to,
+                     &b.r.offset) ||
         !emu_smem_at(who, EMU_SHARED_CLUSTER, emu_shared_address(w, &x->mods.mbar, l), 8, &bar, &b.r.mbar))
         return false;
     if (to != bar)
-        return emu_fault_who(who, "the mbarrier is in block %u of the cluster, the data go to block %u", bar->rank, to->rank);
+        return emu_fault_who(who, "the mbarrier is in block %u of the cluster, the data go to block %u", bar->rank,
+                             to->rank);
     b.r.ctas = 1u << to->rank;
     for (int i = 0; i < x->n; i++) {
         uint64_t v = x->bytes == 8 ? emu_row64(w, x->row[i])[l] : emu_row(w, x->row[i])[l];

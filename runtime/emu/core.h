@@ -40,6 +40,13 @@ typedef double __attribute__((may_alias)) emu_f64;
 #define EMU_HOT
 #endif
 
+/* Lanes do not depend on one another, even where a destination is a source, too. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define EMU_IVDEP _Pragma("GCC ivdep")
+#else
+#define EMU_IVDEP
+#endif
+
 #define FOR_LANES(l, mask) for (uint32_t l##_m = (mask), l; l##_m && (l = (uint32_t)__builtin_ctz(l##_m), 1); l##_m &= l##_m - 1)
 
 /* ---- types and targets ------------------------------------------------------------------------------------------ */

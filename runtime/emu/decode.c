@@ -319,8 +319,14 @@ static bool dst(struct emu_decode *d, struct emu_raw *r, int want, uint32_t *row
     return true;
 }
 
-bool emu_raw_src(struct emu_decode *d, struct emu_raw *r, enum emu_type t, uint32_t *row) { return src(d, r, t, row, NULL); }
-bool emu_raw_dst(struct emu_decode *d, struct emu_raw *r, int bits, uint32_t *row) { return dst(d, r, bits, row, NULL); }
+bool emu_raw_src(struct emu_decode *d, struct emu_raw *r, enum emu_type t, uint32_t *row)
+{
+    return src(d, r, t, row, NULL);
+}
+bool emu_raw_dst(struct emu_decode *d, struct emu_raw *r, int bits, uint32_t *row)
+{
+    return dst(d, r, bits, row, NULL);
+}
 
 bool emu_dst(struct emu_decode *d, int i, int bits, uint32_t *row)
 {

@@ -1,21 +1,45 @@
 /* float - add sub mul fma div rcp sqrt min max neg abs and the approximate functions, on f32 f64 f16 bf16 and packs.
  *
  * Rounding other than the host's goes through a double rounded to odd, from which one more rounding is exact: a double
- * has more than twice the bits of an f32, plus two. PTX ISA, "Floating Point Instructions". NaN results are canonical. */
+ * has more than twice the bits of an f32, plus two. PTX ISA, "Floating Point Instructions". NaN results are canonical.
+ */
 #include "runtime/emu/core.h"
 
 #include <fenv.h>
 #include <math.h>
 
+/* a * b + c must round twice */
+#ifdef __clang__
+#pragma STDC FP_CONTRACT OFF
+#else
 #pragma GCC optimize("fp-contract=off")
+#endif
 
-enum float_op { F_ADD, F_SUB, F_MUL, F_FMA, F_DIV, F_RCP, F_SQRT, F_MIN, F_MAX, F_NEG, F_ABS, F_COPYSIGN, F_APPROX, F_DIV_APPROX,
-                F_DIV_FULL, F_RCP64, F_RSQRT64 };
+enum float_op {
+    F_ADD,
+    F_SUB,
+    F_MUL,
+    F_FMA,
+    F_DIV,
+    F_RCP,
+    F_SQRT,
+    F_MIN,
+    F_MAX,
+    F_NEG,
+    F_ABS,
+    F_COPYSIGN,
+    F_APPROX,
+    F_DIV_APPROX,
+    F_DIV_FULL,
+    F_RCP64,
+    F_RSQRT64
+};
 struct float_insn {
     enum float_op op;
     enum num_round round;
     bool ftz, sat, relu, nan, xorsign, absolute;
-    enum emu_type elem, in_elem; /* in_elem: of the multiplied or first operand; a 16-bit type with an f32 result: mixed */
+    enum emu_type elem,
+        in_elem; /* in_elem: of the multiplied or first operand; a 16-bit type with an f32 result: mixed */
     int pack;                    /* elements in an operand */
     int nsrc;
     uint32_t (*fn)(uint32_t x, bool ftz);
@@ -28,7 +52,8 @@ static double next_odd(double r, double err)
     uint64_t b = num_double_bits(r);
     if (err == 0 || (b & 1) || r == 0 || isinf(r) || isnan(r))
         return r;
-    /* the exact value lies between r and its neighbour on err's side; the one of both with an odd last bit is the neighbour */
+    /* the exact value lies between r and its neighbour on err's side; the one of both with an odd last bit is the
+     * neighbour */
     return num_double((err > 0) == (r > 0) ? b + 1 : b - 1);
 }
 
@@ -83,7 +108,8 @@ static uint32_t flush_result(const struct float_insn *x, double v, uint32_t r)
     int smallest = x->elem == EMU_T_F16 ? -14 : -126;
     uint32_t wide = (uint32_t)num_cvt(x->elem == EMU_T_F16 ? NUM_f16 : NUM_f32, NUM_f64, x->round, 0,
                                       num_double_bits(x->elem == EMU_T_F16 ? ldexp(v, 12) : ldexp(v, 60)));
-    double got = x->elem == EMU_T_F16 ? ldexp((double)num_float(num_f32_of_f16(wide)), -12) : ldexp((double)num_float(wide), -60);
+    double got = x->elem == EMU_T_F16 ? ldexp((double)num_float(num_f32_of_f16(wide)), -12)
+                                      : ldexp((double)num_float(wide), -60);
     return fabs(got) < ldexp(1, smallest) ? r & sign : r;
 }
 
@@ -111,7 +137,9 @@ static double sum(double a, double b, enum num_round r)
 /* min and max on bits: NaN loses, -0 < +0. */
 static uint32_t pick_bits(const struct float_insn *x, uint32_t a, uint32_t b, enum emu_type t)
 {
-    uint32_t sign = t == EMU_T_F32 ? 0x80000000 : 0x8000, inf = t == EMU_T_F32 ? 0x7F800000 : t == EMU_T_F16 ? 0x7C00 : 0x7F80;
+    uint32_t sign = t == EMU_T_F32 ? 0x80000000 : 0x8000, inf = t == EMU_T_F32   ? 0x7F800000
+                                                                : t == EMU_T_F16 ? 0x7C00
+                                                                                 : 0x7F80;
     if (x->ftz) {
         a = a & inf ? a : a & sign;
         b = b & inf ? b : b & sign;
@@ -122,7 +150,8 @@ static uint32_t pick_bits(const struct float_insn *x, uint32_t a, uint32_t b, en
     bool na = (a & ~sign) > inf, nb = (b & ~sign) > inf;
     if (na || nb)
         return (x->nan || (na && nb)) ? canonical_nan(t) : (na ? b : a) ^ flip;
-    int32_t ka = a & sign ? -(int32_t)(a & ~sign) - 1 : (int32_t)a, kb = b & sign ? -(int32_t)(b & ~sign) - 1 : (int32_t)b;
+    int32_t ka = a & sign ? -(int32_t)(a & ~sign) - 1 : (int32_t)a,
+            kb = b & sign ? -(int32_t)(b & ~sign) - 1 : (int32_t)b;
     return ((ka > kb) == (x->op == F_MAX) ? a : b) ^ flip;
 }
 
@@ -188,8 +217,8 @@ static double f64_pick(double a, double b, bool max)
     return (a > b) == max ? a : b;
 }
 
-/* rcp.approx.ftz.f64, rsqrt.approx.ftz.f64: seeds for iterations, of which only the upper word counts. Hardware's 20 bits
- * are not modelled to the last one. */
+/* rcp.approx.ftz.f64, rsqrt.approx.ftz.f64: seeds for iterations, of which only the upper word counts. Hardware's 20
+ * bits are not modelled to the last one. */
 static double seed(double x, bool root)
 {
     if (fabs(x) < 0x1p-1022)
@@ -200,7 +229,8 @@ static double seed(double x, bool root)
 
 static double one_f64(const struct float_insn *x, double a, double b, double c)
 {
-    static const int modes[] = {[NUM_RN] = FE_TONEAREST, [NUM_RZ] = FE_TOWARDZERO, [NUM_RM] = FE_DOWNWARD, [NUM_RP] = FE_UPWARD};
+    static const int modes[] = {
+        [NUM_RN] = FE_TONEAREST, [NUM_RZ] = FE_TOWARDZERO, [NUM_RM] = FE_DOWNWARD, [NUM_RP] = FE_UPWARD};
     volatile double A = a, B = b, C = c, r = 0;
     if (x->op == F_RCP64 || x->op == F_RSQRT64)
         return seed(a, x->op == F_RSQRT64);
@@ -230,8 +260,9 @@ static double one_f64(const struct float_insn *x, double a, double b, double c)
 static enum emu_next run_f64(struct emu_warp *w, const struct emu_insn *in, uint32_t mask)
 {
     FOR_LANES(l, mask)
-        emu_row64(w, in->d)[l] = num_double_bits(one_f64(in->x, num_double(emu_row64(w, in->a)[l]),
-                                                         num_double(emu_row64(w, in->b)[l]), num_double(emu_row64(w, in->c)[l])));
+    emu_row64(w, in->d)[l] =
+        num_double_bits(one_f64(in->x, num_double(emu_row64(w, in->a)[l]), num_double(emu_row64(w, in->b)[l]),
+                                num_double(emu_row64(w, in->c)[l])));
     return EMU_NEXT;
 }
 
@@ -267,7 +298,8 @@ static enum emu_next run_pair32(struct emu_warp *w, const struct emu_insn *in, u
 }
 
 /* Fast f32, rounded to nearest, without .sat: all lanes are computed, those of the mask kept. n values (32, or 64 for
- * f32x2, whose rows are pairs of f32). exact 2^-126 under .ftz may stand for something a little below: redone slowly. */
+ * f32x2, whose rows are pairs of f32). exact 2^-126 under .ftz may stand for something a little below: redone slowly.
+ */
 static void keep(uint32_t *d, const uint32_t *r, uint32_t mask, int n)
 {
     if (mask == ~0u) {
@@ -296,8 +328,8 @@ FAST(fma, __builtin_fmaf(a[i], b[i], c[i]))
 FAST(div, a[i] / b[i])
 
 typedef void lanes_fn(const emu_f32 *, const emu_f32 *, const emu_f32 *, uint32_t *, int);
-static lanes_fn *const fast_lanes[] = {[F_ADD] = lanes_add, [F_SUB] = lanes_sub, [F_MUL] = lanes_mul, [F_FMA] = lanes_fma,
-                                       [F_DIV] = lanes_div};
+static lanes_fn *const fast_lanes[] = {
+    [F_ADD] = lanes_add, [F_SUB] = lanes_sub, [F_MUL] = lanes_mul, [F_FMA] = lanes_fma, [F_DIV] = lanes_div};
 
 static EMU_HOT void flush_lanes(const uint32_t *from, uint32_t *to, int n)
 {
@@ -340,7 +372,8 @@ static EMU_HOT void lanes_pick(const emu_u32 *a, const emu_u32 *b, uint32_t *out
     for (int i = 0; i < 32; i++) {
         uint32_t A = a[i], B = b[i];
         uint32_t na = (A & 0x7FFFFFFF) > 0x7F800000, nb = (B & 0x7FFFFFFF) > 0x7F800000;
-        int32_t ka = (int32_t)(A ^ (uint32_t)((int32_t)A >> 31) >> 1), kb = (int32_t)(B ^ (uint32_t)((int32_t)B >> 31) >> 1);
+        int32_t ka = (int32_t)(A ^ (uint32_t)((int32_t)A >> 31) >> 1),
+                kb = (int32_t)(B ^ (uint32_t)((int32_t)B >> 31) >> 1);
         uint32_t r = (uint32_t)(ka > kb) == max ? A : B;
         r = na ? B : nb ? A : r;
         out[i] = na & nb ? 0x7FFFFFFF : r;
@@ -394,7 +427,8 @@ static bool float_types(struct emu_decode *d, struct float_insn *x)
     u = emu_mod_type(d);
     if (u == EMU_T_NONE)
         return true;
-    if (t != EMU_T_F32 || (u != EMU_T_F16 && u != EMU_T_BF16) || !emu_need(d, EMU_NEED_100, "mixed precision arithmetic"))
+    if (t != EMU_T_F32 || (u != EMU_T_F16 && u != EMU_T_BF16) ||
+        !emu_need(d, EMU_NEED_100, "mixed precision arithmetic"))
         return emu_bad(d, "no such pair of types");
     x->in_elem = u;
     return true;
@@ -416,7 +450,8 @@ static void choose_handler(struct emu_insn *in, const struct float_insn *x)
         in->run = run_f64;
     else if (plain && x->op < COUNT(fast_lanes) && fast_lanes[x->op])
         in->run = run_fast;
-    else if (plain && (x->op == F_MIN || x->op == F_MAX) && x->nsrc == 2 && !x->nan && !x->xorsign && !x->ftz && !x->absolute)
+    else if (plain && (x->op == F_MIN || x->op == F_MAX) && x->nsrc == 2 && !x->nan && !x->xorsign && !x->ftz &&
+             !x->absolute)
         in->run = run_fast_pick;
     else
         in->run = x->pack == 1 ? run_scalar : x->elem == EMU_T_F32 ? run_pair32 : run_pair16;
@@ -457,10 +492,11 @@ static bool decode_float_op(struct emu_decode *d, struct emu_insn *in, enum floa
 
 bool emu_decode_float(struct emu_decode *d, struct emu_insn *in)
 {
-    static const struct { const char *name; enum float_op op; int nsrc; } rows[] = {
-        {"add.", F_ADD, 2}, {"sub.", F_SUB, 2}, {"mul.", F_MUL, 2}, {"fma.", F_FMA, 3}, {"mad.", F_FMA, 3}, {"min.", F_MIN, 2},
-        {"max.", F_MAX, 2}, {"neg.", F_NEG, 1}, {"abs.", F_ABS, 1}, {"copysign.", F_COPYSIGN, 2}, {"div.", F_DIV, 2},
-        {"rcp.", F_RCP, 1}, {"sqrt.", F_SQRT, 1},
+    static const struct { const char *name; enum float_op op; int nsrc;
+    } rows[] = {
+        {"add.", F_ADD, 2}, {"sub.", F_SUB, 2}, {"mul.", F_MUL, 2},   {"fma.", F_FMA, 3}, {"mad.", F_FMA, 3},
+        {"min.", F_MIN, 2}, {"max.", F_MAX, 2}, {"neg.", F_NEG, 1},   {"abs.", F_ABS, 1}, {"copysign.", F_COPYSIGN, 2},
+        {"div.", F_DIV, 2}, {"rcp.", F_RCP, 1}, {"sqrt.", F_SQRT, 1},
     };
     for (int i = 0; i < COUNT(rows); i++)
         if (!strncmp(d->text, rows[i].name, strlen(rows[i].name)))
@@ -479,10 +515,12 @@ static uint32_t tanh_bf16(uint32_t x, bool ftz) { (void)ftz; return num_tanh_bf1
 
 bool emu_decode_approx(struct emu_decode *d, struct emu_insn *in)
 {
-    static const struct { const char *name; enum emu_type t; uint32_t (*fn)(uint32_t, bool); } rows[] = {
-        {"ex2", EMU_T_F32, num_ex2}, {"lg2", EMU_T_F32, num_lg2}, {"rcp", EMU_T_F32, num_rcp}, {"rsqrt", EMU_T_F32, num_rsqrt},
-        {"sqrt", EMU_T_F32, num_sqrt}, {"tanh", EMU_T_F32, tanh_f32}, {"sin", EMU_T_F32, sin_f32}, {"cos", EMU_T_F32, cos_f32},
-        {"ex2", EMU_T_F16, ex2_f16}, {"ex2", EMU_T_BF16, ex2_bf16}, {"tanh", EMU_T_F16, tanh_f16}, {"tanh", EMU_T_BF16, tanh_bf16},
+    static const struct { const char *name; enum emu_type t; uint32_t (*fn)(uint32_t, bool);
+    } rows[] = {
+        {"ex2", EMU_T_F32, num_ex2},     {"lg2", EMU_T_F32, num_lg2},   {"rcp", EMU_T_F32, num_rcp},
+        {"rsqrt", EMU_T_F32, num_rsqrt}, {"sqrt", EMU_T_F32, num_sqrt}, {"tanh", EMU_T_F32, tanh_f32},
+        {"sin", EMU_T_F32, sin_f32},     {"cos", EMU_T_F32, cos_f32},   {"ex2", EMU_T_F16, ex2_f16},
+        {"ex2", EMU_T_BF16, ex2_bf16},   {"tanh", EMU_T_F16, tanh_f16}, {"tanh", EMU_T_BF16, tanh_bf16},
     };
     bool div = !strncmp(d->text, "div.", 4), full = div && emu_mod(d, "full");
     if (!full && !emu_mod(d, "approx"))
@@ -500,7 +538,8 @@ bool emu_decode_approx(struct emu_decode *d, struct emu_insn *in)
         return float_operands(d, in, x);
     }
     for (int i = 0; i < COUNT(rows) && !div; i++)
-        if (!strncmp(d->text, rows[i].name, strlen(rows[i].name)) && d->text[strlen(rows[i].name)] == '.' && rows[i].t == x->elem)
+        if (!strncmp(d->text, rows[i].name, strlen(rows[i].name)) && d->text[strlen(rows[i].name)] == '.' &&
+            rows[i].t == x->elem)
             x->fn = rows[i].fn;
     if ((!div && !x->fn) || (div && x->elem != EMU_T_F32))
         return emu_bad(d, "no such form of this instruction is emulated");
@@ -520,7 +559,12 @@ static enum emu_next run_testp(struct emu_warp *w, const struct emu_insn *in, ui
         double v = wide ? num_double(emu_row64(w, in->a)[l]) : 0;
         float f = wide ? 0 : num_float(emu_row(w, in->a)[l]);
         int c = wide ? fpclassify(v) : fpclassify(f);
-        bool is[] = {c != FP_NAN && c != FP_INFINITE, c == FP_INFINITE, c != FP_NAN, c == FP_NAN, c == FP_NORMAL, c == FP_SUBNORMAL};
+        bool is[] = {c != FP_NAN && c != FP_INFINITE,
+                     c == FP_INFINITE,
+                     c != FP_NAN,
+                     c == FP_NAN,
+                     c == FP_NORMAL,
+                     c == FP_SUBNORMAL};
         r |= (uint32_t)is[in->u8[0]] << l;
     }
     emu_set_pred(w, in->d, mask, r);

@@ -1,4 +1,5 @@
-/* grid - one launch: checks it, makes the clusters that fit on the device, runs them on host threads until all are done. */
+/* grid - one launch: checks it, makes the clusters that fit on the device, runs them on host threads until all are
+ * done. */
 #include "runtime/emu/parse.h"
 #include "runtime/emu/race.h"
 #include "runtime/emu/sched.h"
@@ -102,7 +103,8 @@ static void check_unwaited(struct emu_cta *c)
 {
     for (struct emu_async *op = c->cluster->head; op; op = op->next)
         if (op->ctas >> c->rank & 1) {
-            emu_fault_who(&op->who, "cta (%u,%u,%u) has ended before the bytes of this copy came: nothing in it waited for them",
+            emu_fault_who(&op->who,
+                          "cta (%u,%u,%u) has ended before the bytes of this copy came: nothing in it waited for them",
                           c->ctaid[0], c->ctaid[1], c->ctaid[2]);
             return;
         }
@@ -351,11 +353,11 @@ static bool check_shape(struct emu *e, const struct emu_entry *en, struct emu_gr
     uint32_t size = g->cluster[0] * g->cluster[1] * g->cluster[2];
     for (int i = 0; i < 3; i++) {
         if (en->has_reqcluster && g->cluster[i] != en->reqcluster[i])
-            return refuse(e, "'%s' requires clusters of %u x %u x %u blocks", en->name, en->reqcluster[0], en->reqcluster[1],
-                          en->reqcluster[2]);
+            return refuse(e, "'%s' requires clusters of %u x %u x %u blocks", en->name, en->reqcluster[0],
+                          en->reqcluster[1], en->reqcluster[2]);
         if (!g->nctaid[i] || g->nctaid[i] % g->cluster[i])
-            return refuse(e, "a grid of %u x %u x %u blocks does not divide into clusters of %u x %u x %u", g->nctaid[0],
-                          g->nctaid[1], g->nctaid[2], g->cluster[0], g->cluster[1], g->cluster[2]);
+            return refuse(e, "a grid of %u x %u x %u blocks does not divide into clusters of %u x %u x %u",
+                          g->nctaid[0], g->nctaid[1], g->nctaid[2], g->cluster[0], g->cluster[1], g->cluster[2]);
         g->nclusters[i] = g->nctaid[i] / g->cluster[i];
     }
     if (en->maxclusterrank && size > en->maxclusterrank)

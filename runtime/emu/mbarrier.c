@@ -25,8 +25,11 @@ static struct emu_mbar *live(const struct emu_who *who, struct emu_cta *c, uint3
     if (m && m->live) {
         if (emu_race_seen(who->w, m->maker, m->made))
             return m;
-        emu_fault_who(who, "race: uses the mbarrier at shared 0x%x, which another warp initialises (PTX line %u); no barrier orders "
-                      "the two", offset, m->init_at ? m->init_at->line : 0);
+        emu_fault_who(
+            who,
+            "race: uses the mbarrier at shared 0x%x, which another warp initialises (PTX line %u); no barrier orders "
+            "the two",
+            offset, m->init_at ? m->init_at->line : 0);
         return NULL;
     }
     emu_fault_who(who, "shared 0x%x of cta (%u,%u,%u) holds no initialised mbarrier", offset, c->ctaid[0], c->ctaid[1],
@@ -49,7 +52,10 @@ static struct emu_mbar *make(struct emu_cta *c, uint32_t offset)
     return &c->mbar[c->n_mbar++];
 }
 
-static void clear_init(struct emu_cta *c, uint32_t offset) { c->smem_init[offset / 64] &= ~((uint64_t)0xFF << offset % 64); }
+static void clear_init(struct emu_cta *c, uint32_t offset)
+{
+    c->smem_init[offset / 64] &= ~((uint64_t)0xFF << offset % 64);
+}
 
 static void check(struct emu_cta *c, struct emu_mbar *m)
 {
@@ -102,8 +108,8 @@ static bool add_tx(const struct emu_who *who, struct emu_mbar *m, int64_t bytes)
 {
     m->tx += bytes;
     if (m->tx > COUNT_MAX || m->tx < -COUNT_MAX)
-        return emu_fault_who(who, "the mbarrier at shared 0x%x would wait for %lld bytes; at most %d are possible", m->offset,
-                             (long long)m->tx, COUNT_MAX);
+        return emu_fault_who(who, "the mbarrier at shared 0x%x would wait for %lld bytes; at most %d are possible",
+                             m->offset, (long long)m->tx, COUNT_MAX);
     return true;
 }
 
@@ -120,8 +126,11 @@ static bool init_fenced(const struct emu_who *who, const struct emu_cta *c, cons
     const struct emu_warp *w = &k->cta[m->maker / (uint32_t)c->nwarps].warp[m->maker % (uint32_t)c->nwarps];
     if (!who->async || !emu_checked(k) || w->init_fenced > m->made_step)
         return true;
-    return emu_fault_who(who, "signals the mbarrier at shared 0x%x, whose initialisation (PTX line %u) no fence.mbarrier_init or "
-                         "fence.proxy.async follows", m->offset, m->init_at ? m->init_at->line : 0);
+    return emu_fault_who(
+        who,
+        "signals the mbarrier at shared 0x%x, whose initialisation (PTX line %u) no fence.mbarrier_init or "
+        "fence.proxy.async follows",
+        m->offset, m->init_at ? m->init_at->line : 0);
 }
 
 bool emu_mbar_complete_tx(const struct emu_who *who, struct emu_cta *c, uint32_t offset, int64_t bytes)
@@ -132,8 +141,8 @@ bool emu_mbar_complete_tx(const struct emu_who *who, struct emu_cta *c, uint32_t
     m->tx_done += (uint64_t)bytes;
     m->last_tx = who->in;
     if (!m->pending && m->tx < 0)
-        return emu_fault_who(who, "the mbarrier at shared 0x%x got %lld bytes more than it expects in phase %llu", m->offset,
-                             (long long)-m->tx, (unsigned long long)m->phase);
+        return emu_fault_who(who, "the mbarrier at shared 0x%x got %lld bytes more than it expects in phase %llu",
+                             m->offset, (long long)-m->tx, (unsigned long long)m->phase);
     check(c, m);
     return true;
 }
@@ -150,8 +159,8 @@ struct mbar_insn {
     uint32_t d;      /* token's row, or the predicate */
 };
 
-static bool place(struct emu_warp *w, const struct emu_insn *in, const struct mbar_insn *x, uint32_t lane, struct emu_cta **c,
-                  uint32_t *offset)
+static bool place(struct emu_warp *w, const struct emu_insn *in, const struct mbar_insn *x, uint32_t lane,
+                  struct emu_cta **c, uint32_t *offset)
 {
     const struct emu_who *who = EMU_WHO(w, in, lane);
     uint64_t a = emu_addr_of(w, &x->at, lane);
@@ -169,8 +178,8 @@ static bool do_init(const struct emu_who *who, struct emu_cta *c, uint32_t offse
 {
     struct emu_mbar *m = make(c, offset);
     if (m->live)
-        return emu_fault_who(who, "the mbarrier at shared 0x%x is initialised while it lives (first at PTX line %u)", offset,
-                             m->init_at ? m->init_at->line : 0);
+        return emu_fault_who(who, "the mbarrier at shared 0x%x is initialised while it lives (first at PTX line %u)",
+                             offset, m->init_at ? m->init_at->line : 0);
     if (!n || n > COUNT_MAX)
         return emu_fault_who(who, "an mbarrier's count must be 1 to %d, got %u", COUNT_MAX, n);
     uint64_t zero = 0;

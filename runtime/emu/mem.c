@@ -25,9 +25,10 @@ static inline void set_bits(uint64_t *init, uint64_t at, uint32_t n)
         __atomic_fetch_or(&init[at / 64], mask, __ATOMIC_RELAXED);
 }
 
-/* All lanes within one array of `size` bytes that begins at `base`? Then the pointers are set and the bits of `init` kept. */
-static bool within(const uint64_t *a, uint32_t mask, uint64_t base, uint64_t first, uint64_t end, uint32_t n, uint32_t align,
-                   unsigned use, bool check, uint8_t *data, uint64_t *init, uint8_t **p)
+/* All lanes within one array of `size` bytes that begins at `base`? Then the pointers are set and the bits of `init`
+ * kept. */
+static bool within(const uint64_t *a, uint32_t mask, uint64_t base, uint64_t first, uint64_t end, uint32_t n,
+                   uint32_t align, unsigned use, bool check, uint8_t *data, uint64_t *init, uint8_t **p)
 {
     if (end < first + n)
         return false;
@@ -47,11 +48,13 @@ static bool within(const uint64_t *a, uint32_t mask, uint64_t base, uint64_t fir
 }
 
 /* The same in the block's own shared memory. */
-static bool within_shared(struct emu_warp *w, const struct emu_insn *in, const uint64_t *a, uint32_t mask, uint64_t window, uint32_t n, unsigned use, uint8_t **p)
+static bool within_shared(struct emu_warp *w, const struct emu_insn *in, const uint64_t *a, uint32_t mask,
+                          uint64_t window, uint32_t n, unsigned use, uint8_t **p)
 {
     struct emu_cta *c = w->cta;
     uint64_t base = window + ((uint64_t)c->rank << EMU_RANK_SHIFT);
-    if (!within(a, mask, base, EMU_SMEM_FIRST, c->smem_end, n, n, use, emu_checked(c->cluster), c->smem, c->smem_init, p))
+    if (!within(a, mask, base, EMU_SMEM_FIRST, c->smem_end, n, n, use, emu_checked(c->cluster), c->smem, c->smem_init,
+                p))
         return false;
     if (c->cells && !(use & (EMU_STRONG | EMU_QUIET)))
         FOR_LANES(l, mask)
@@ -66,8 +69,8 @@ static bool within_shared(struct emu_warp *w, const struct emu_insn *in, const u
     return true;
 }
 
-static bool pointers(struct emu_warp *w, const struct emu_insn *in, enum emu_space space, const struct emu_addr *at, uint32_t mask,
-                     uint32_t n, unsigned use, uint8_t **p)
+static bool pointers(struct emu_warp *w, const struct emu_insn *in, enum emu_space space, const struct emu_addr *at,
+                     uint32_t mask, uint32_t n, unsigned use, uint8_t **p)
 {
     uint64_t a[32];
     if (at->wide) {
@@ -92,7 +95,8 @@ static bool pointers(struct emu_warp *w, const struct emu_insn *in, enum emu_spa
         uint64_t first = a[__builtin_ctz(mask)];
         if (!b || first - b->address >= b->bytes)
             b = emu_find_block(c->cluster->grid->emu, first);
-        if (b && within(a, mask, b->address, 0, b->bytes, n, align, use, emu_checked(c->cluster), b->data, b->init, p)) {
+        if (b &&
+            within(a, mask, b->address, 0, b->bytes, n, align, use, emu_checked(c->cluster), b->data, b->init, p)) {
             w->hit = b;
             return true;
         }
@@ -139,7 +143,8 @@ static enum emu_next run_ld(struct emu_warp *w, const struct emu_insn *in, uint3
 {
     const struct mem_insn *x = in->x;
     uint8_t *p[32];
-    if (!pointers(w, in, x->space, &x->at, mask, (uint32_t)(x->n * x->bytes), EMU_READ | (x->strong ? EMU_STRONG : 0), p))
+    if (!pointers(w, in, x->space, &x->at, mask, (uint32_t)(x->n * x->bytes), EMU_READ | (x->strong ? EMU_STRONG : 0),
+                  p))
         return EMU_FAULT;
     if (x->strong)
         emu_race_strong(w);
@@ -198,9 +203,10 @@ static void stored_bytes(struct emu_warp *w, const struct mem_insn *x, uint32_t 
     }
 }
 
-/* Races of a store to the block's own shared memory. Several threads may store the same value to one place: such a store
- * changes nothing and is not looked at. */
-static bool store_races(struct emu_warp *w, const struct emu_insn *in, const struct mem_insn *x, uint8_t *const *p, uint32_t mask)
+/* Races of a store to the block's own shared memory. Several threads may store the same value to one place: such a
+ * store changes nothing and is not looked at. */
+static bool store_races(struct emu_warp *w, const struct emu_insn *in, const struct mem_insn *x, uint8_t *const *p,
+                        uint32_t mask)
 {
     struct emu_cta *c = w->cta;
     uint32_t n = (uint32_t)(x->n * x->bytes);
@@ -219,7 +225,8 @@ static enum emu_next run_st(struct emu_warp *w, const struct emu_insn *in, uint3
 {
     const struct mem_insn *x = in->x;
     uint8_t *p[32];
-    if (!pointers(w, in, x->space, &x->at, mask, (uint32_t)(x->n * x->bytes), EMU_WRITE | (x->strong ? EMU_STRONG : EMU_QUIET), p))
+    if (!pointers(w, in, x->space, &x->at, mask, (uint32_t)(x->n * x->bytes),
+                  EMU_WRITE | (x->strong ? EMU_STRONG : EMU_QUIET), p))
         return EMU_FAULT;
     if (w->cta->cells && !x->strong && !store_races(w, in, x, p, mask))
         return EMU_FAULT;
@@ -269,13 +276,30 @@ static enum emu_next run_st(struct emu_warp *w, const struct emu_insn *in, uint3
 
 static const char *const sem_names[] = {"weak", "relaxed", "acquire", "release", "volatile", "mmio", NULL};
 static const char *const scope_names[] = {"cta", "cluster", "gpu", "sys", NULL};
-static const char *const space_names[] = {"global", "shared", "shared::cta", "shared::cluster", "param", "param::entry", "const",
-                                          "local", NULL};
-static const enum emu_space spaces[] = {EMU_GLOBAL, EMU_SHARED_CTA, EMU_SHARED_CTA, EMU_SHARED_CLUSTER, EMU_PARAM, EMU_PARAM,
-                                        EMU_CONST, EMU_LOCAL};
-static const char *const cache_names[] = {"nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "L1::evict_normal", "L1::evict_unchanged",
-                                          "L1::evict_first", "L1::evict_last", "L1::no_allocate", "L2::evict_normal",
-                                          "L2::evict_first", "L2::evict_last", "L2::64B", "L2::128B", "L2::256B", NULL};
+static const char *const space_names[] = {"global", "shared", "shared::cta", "shared::cluster", "param", "param::entry",
+                                          "const",  "local",  NULL};
+static const enum emu_space spaces[] = {EMU_GLOBAL, EMU_SHARED_CTA, EMU_SHARED_CTA, EMU_SHARED_CLUSTER,
+                                        EMU_PARAM,  EMU_PARAM,      EMU_CONST,      EMU_LOCAL};
+static const char *const cache_names[] = {"nc",
+                                          "ca",
+                                          "cg",
+                                          "cs",
+                                          "lu",
+                                          "cv",
+                                          "wb",
+                                          "wt",
+                                          "L1::evict_normal",
+                                          "L1::evict_unchanged",
+                                          "L1::evict_first",
+                                          "L1::evict_last",
+                                          "L1::no_allocate",
+                                          "L2::evict_normal",
+                                          "L2::evict_first",
+                                          "L2::evict_last",
+                                          "L2::64B",
+                                          "L2::128B",
+                                          "L2::256B",
+                                          NULL};
 
 /* Arguments of calls are .param variables of the body: they lie in local memory. */
 static bool argument_space(struct mem_insn *x)
@@ -318,7 +342,8 @@ static bool mem_registers(struct emu_decode *d, struct mem_insn *x, int i, enum 
     uint32_t *row;
     if (x->n > 1) {
         x->reg_bits = emu_types[t].bits < 16 ? 16 : emu_types[t].bits;
-        return store ? emu_src_vec(d, i, x->n, t, &x->row, NULL) : emu_dst_vec(d, i, x->n, emu_types[t].bits, &x->row, NULL);
+        return store ? emu_src_vec(d, i, x->n, t, &x->row, NULL)
+                     : emu_dst_vec(d, i, x->n, emu_types[t].bits, &x->row, NULL);
     }
     x->row = row = new(d->arena, uint32_t);
     struct emu_raw *r = emu_operand(d, i);
@@ -335,8 +360,8 @@ bool emu_decode_ld(struct emu_decode *d, struct emu_insn *in)
     uint32_t row;
     in->x = x;
     in->run = run_ld;
-    return mem_mods(d, x, &policy, &t) && mem_registers(d, x, 0, t, false) && emu_mem(d, 1, &x->at) && argument_space(x) &&
-           (!policy || emu_src(d, 2, EMU_T_B64, &row));
+    return mem_mods(d, x, &policy, &t) && mem_registers(d, x, 0, t, false) && emu_mem(d, 1, &x->at) &&
+           argument_space(x) && (!policy || emu_src(d, 2, EMU_T_B64, &row));
 }
 
 bool emu_decode_ldu(struct emu_decode *d, struct emu_insn *in) { return emu_decode_ld(d, in); }
@@ -349,8 +374,8 @@ bool emu_decode_st(struct emu_decode *d, struct emu_insn *in)
     uint32_t row;
     in->x = x;
     in->run = run_st;
-    return mem_mods(d, x, &policy, &t) && emu_mem(d, 0, &x->at) && argument_space(x) && mem_registers(d, x, 1, t, true) &&
-           (!policy || emu_src(d, 2, EMU_T_B64, &row));
+    return mem_mods(d, x, &policy, &t) && emu_mem(d, 0, &x->at) && argument_space(x) &&
+           mem_registers(d, x, 1, t, true) && (!policy || emu_src(d, 2, EMU_T_B64, &row));
 }
 
 /* st.bulk[.weak][.shared::cta] [a], size, 0 */
@@ -361,7 +386,8 @@ static enum emu_next run_st_bulk(struct emu_warp *w, const struct emu_insn *in, 
         uint64_t n = emu_row64(w, in->a)[l];
         if (n % 8 || n > UINT32_MAX)
             return emu_fault(w, in, (int)l, "st.bulk of %llu bytes; a multiple of 8 is wanted", (unsigned long long)n);
-        uint8_t *p = n ? emu_mem_at(EMU_WHO(w, in, l), x->space, emu_addr_of(w, &x->at, l), (uint32_t)n, 8, EMU_WRITE) : NULL;
+        uint8_t *p =
+            n ? emu_mem_at(EMU_WHO(w, in, l), x->space, emu_addr_of(w, &x->at, l), (uint32_t)n, 8, EMU_WRITE) : NULL;
         if (n && !p)
             return EMU_FAULT;
         if (n)

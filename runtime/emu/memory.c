@@ -53,7 +53,8 @@ static bool out_of_bounds(const struct emu_who *who, uint64_t address, uint64_t 
                              (unsigned long long)address);
     long long at = (long long)(address - best->address);
     return emu_fault_who(who, "%s %llu bytes at 0x%llx, out of bounds: byte %lld of '%s', which has %llu", verb,
-                         (unsigned long long)n, (unsigned long long)address, at, best->name, (unsigned long long)best->bytes);
+                         (unsigned long long)n, (unsigned long long)address, at, best->name,
+                         (unsigned long long)best->bytes);
 }
 
 static bool in_block(const struct emu_block *b, uint64_t address, uint64_t n)
@@ -83,7 +84,8 @@ static uint8_t *global_at(const struct emu_who *who, uint64_t address, uint32_t 
         return NULL;
     uint64_t at = address - b->address;
     if (b->init) {
-        if ((use & (EMU_READ | EMU_UNCHECKED)) == EMU_READ && emu_checked(who->w->cta->cluster) && !all_init(b->init, at, n)) {
+        if ((use & (EMU_READ | EMU_UNCHECKED)) == EMU_READ && emu_checked(who->w->cta->cluster) &&
+            !all_init(b->init, at, n)) {
             emu_fault_who(who, "reads byte %llu of '%s', which was never written", (unsigned long long)at, b->name);
             return NULL;
         }
@@ -111,7 +113,8 @@ bool emu_gmem_write(const struct emu_who *who, uint64_t address, const void *fro
 
 /* ---- shared memory ---- */
 
-static bool shared_bounds(const struct emu_who *who, const struct emu_cta *cta, uint32_t offset, uint32_t n, const char *verb)
+static bool shared_bounds(const struct emu_who *who, const struct emu_cta *cta, uint32_t offset, uint32_t n,
+                          const char *verb)
 {
     if (offset >= EMU_SMEM_FIRST && offset <= cta->smem_end && n <= cta->smem_end - offset)
         return true;
@@ -125,8 +128,9 @@ static bool shared_bounds(const struct emu_who *who, const struct emu_cta *cta, 
             name = s->name;
         }
     }
-    return emu_fault_who(who, "%s %u bytes at shared 0x%x, out of bounds: byte %lld of '%s'; the block's %u bytes end at 0x%x",
-                         verb, n, offset, (long long)offset - base, name, cta->smem_end - EMU_SMEM_FIRST, cta->smem_end);
+    return emu_fault_who(
+        who, "%s %u bytes at shared 0x%x, out of bounds: byte %lld of '%s'; the block's %u bytes end at 0x%x", verb, n,
+        offset, (long long)offset - base, name, cta->smem_end - EMU_SMEM_FIRST, cta->smem_end);
 }
 
 /* The async proxy sees what the generic proxy wrote only behind a fence.proxy.async: by the writing thread after its
@@ -146,9 +150,11 @@ static bool fenced(const struct emu_who *who, const struct emu_cta *cta, uint32_
             if (who->w->fenced[l] > last)
                 last = who->w->fenced[l];
         if (last <= step)
-            return emu_fault_who(who, "the asynchronous operation reads shared 0x%x, which warp %d lane %u of cta (%u,%u,%u) wrote "
-                                 "without a fence.proxy.async between", cell * 16, w->id, (uint32_t)v & 31, from->ctaid[0],
-                                 from->ctaid[1], from->ctaid[2]);
+            return emu_fault_who(
+                who,
+                "the asynchronous operation reads shared 0x%x, which warp %d lane %u of cta (%u,%u,%u) wrote "
+                "without a fence.proxy.async between",
+                cell * 16, w->id, (uint32_t)v & 31, from->ctaid[0], from->ctaid[1], from->ctaid[2]);
     }
     return true;
 }
@@ -180,7 +186,8 @@ static uint8_t *shared_at(const struct emu_who *who, struct emu_cta *cta, uint32
 {
     if (!shared_bounds(who, cta, offset, n, use & EMU_WRITE ? "writes" : "reads"))
         return NULL;
-    if ((use & (EMU_READ | EMU_UNCHECKED)) == EMU_READ && emu_checked(cta->cluster) && !all_init(cta->smem_init, offset, n)) {
+    if ((use & (EMU_READ | EMU_UNCHECKED)) == EMU_READ && emu_checked(cta->cluster) &&
+        !all_init(cta->smem_init, offset, n)) {
         for (int i = 0; i < cta->n_mbar; i++)
             if (cta->mbar[i].live && cta->mbar[i].offset < offset + n && offset < cta->mbar[i].offset + 8) {
                 emu_fault_who(who, "reads shared 0x%x, which holds a live mbarrier", offset);
@@ -228,8 +235,8 @@ bool emu_smem_poison(const struct emu_who *who, struct emu_cta *cta, uint32_t of
     return p != NULL;
 }
 
-bool emu_smem_at(const struct emu_who *who, enum emu_space space, uint32_t address, uint32_t align, struct emu_cta **cta,
-                 uint32_t *offset)
+bool emu_smem_at(const struct emu_who *who, enum emu_space space, uint32_t address, uint32_t align,
+                 struct emu_cta **cta, uint32_t *offset)
 {
     struct emu_cluster *k = who->w->cta->cluster;
     uint32_t rank = address >> EMU_RANK_SHIFT;
@@ -237,13 +244,14 @@ bool emu_smem_at(const struct emu_who *who, enum emu_space space, uint32_t addre
     if (rank >= k->size)
         return emu_fault_who(who, "shared address 0x%x is of block %u of a cluster of %u", address, rank, k->size);
     if (space == EMU_SHARED_CTA && rank != who->w->cta->rank)
-        return emu_fault_who(who, "shared address 0x%x is of block %u of the cluster; .shared::cta is the own one, %u", address,
-                             rank, who->w->cta->rank);
+        return emu_fault_who(who, "shared address 0x%x is of block %u of the cluster; .shared::cta is the own one, %u",
+                             address, rank, who->w->cta->rank);
     if (*offset & (align - 1))
         return emu_fault_who(who, "shared address 0x%x is not a multiple of %u", address, align);
     *cta = &k->cta[rank];
     if ((*cta)->live_threads == 0 && *cta != who->w->cta)
-        return emu_fault_who(who, "shared address 0x%x is of block %u of the cluster, which has already ended", address, rank);
+        return emu_fault_who(who, "shared address 0x%x is of block %u of the cluster, which has already ended", address,
+                             rank);
     return true;
 }
 
@@ -273,7 +281,8 @@ static uint8_t *local_at(const struct emu_who *who, uint64_t at, uint32_t n)
 {
     uint32_t bytes = who->w->cta->cluster->grid->entry->local_bytes;
     if (at > bytes || n > bytes - at) {
-        emu_fault_who(who, "accesses %u bytes at byte %llu of local memory, which has %u", n, (unsigned long long)at, bytes);
+        emu_fault_who(who, "accesses %u bytes at byte %llu of local memory, which has %u", n, (unsigned long long)at,
+                      bytes);
         return NULL;
     }
     return who->w->local + (size_t)who->lane * bytes + at;
@@ -290,7 +299,8 @@ static uint8_t *generic_at(const struct emu_who *who, uint64_t a, uint32_t n, ui
     return global_at(who, a, n, use);
 }
 
-uint8_t *emu_mem_at(const struct emu_who *who, enum emu_space space, uint64_t a, uint32_t n, uint32_t align, unsigned use)
+uint8_t *emu_mem_at(const struct emu_who *who, enum emu_space space, uint64_t a, uint32_t n, uint32_t align,
+                    unsigned use)
 {
     struct emu_cta *cta;
     uint32_t offset;

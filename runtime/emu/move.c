@@ -136,10 +136,11 @@ struct cvt_insn {
 };
 
 static const uint8_t num_types[EMU_T_COUNT] = {
-    [EMU_T_U8] = NUM_u8, [EMU_T_U16] = NUM_u16, [EMU_T_U32] = NUM_u32, [EMU_T_U64] = NUM_u64, [EMU_T_S8] = NUM_s8,
-    [EMU_T_S16] = NUM_s16, [EMU_T_S32] = NUM_s32, [EMU_T_S64] = NUM_s64, [EMU_T_F16] = NUM_f16, [EMU_T_BF16] = NUM_bf16,
-    [EMU_T_F32] = NUM_f32, [EMU_T_F64] = NUM_f64, [EMU_T_TF32] = NUM_tf32, [EMU_T_E4M3] = NUM_e4m3, [EMU_T_E5M2] = NUM_e5m2,
-    [EMU_T_E2M1] = NUM_e2m1, [EMU_T_E2M3] = NUM_e2m3, [EMU_T_E3M2] = NUM_e3m2, [EMU_T_UE8M0] = NUM_ue8m0};
+    [EMU_T_U8] = NUM_u8,     [EMU_T_U16] = NUM_u16,   [EMU_T_U32] = NUM_u32,    [EMU_T_U64] = NUM_u64,
+    [EMU_T_S8] = NUM_s8,     [EMU_T_S16] = NUM_s16,   [EMU_T_S32] = NUM_s32,    [EMU_T_S64] = NUM_s64,
+    [EMU_T_F16] = NUM_f16,   [EMU_T_BF16] = NUM_bf16, [EMU_T_F32] = NUM_f32,    [EMU_T_F64] = NUM_f64,
+    [EMU_T_TF32] = NUM_tf32, [EMU_T_E4M3] = NUM_e4m3, [EMU_T_E5M2] = NUM_e5m2,  [EMU_T_E2M1] = NUM_e2m1,
+    [EMU_T_E2M3] = NUM_e2m3, [EMU_T_E3M2] = NUM_e3m2, [EMU_T_UE8M0] = NUM_ue8m0};
 
 static uint64_t src_value(struct emu_warp *w, uint32_t row, int bits, uint32_t l)
 {
@@ -181,7 +182,8 @@ static enum emu_next run_cvt_pair(struct emu_warp *w, const struct emu_insn *in,
         uint64_t a = src_value(w, in->a, x->src_bits, l);
         uint64_t hi = x->two_sources ? a : a >> from_shift & from_mask;
         uint64_t lo = x->two_sources ? src_value(w, in->b, x->src_bits, l) : a & from_mask;
-        uint64_t v = num_cvt(x->to, x->from, x->round, x->flags, hi) << shift | num_cvt(x->to, x->from, x->round, x->flags, lo);
+        uint64_t v =
+            num_cvt(x->to, x->from, x->round, x->flags, hi) << shift | num_cvt(x->to, x->from, x->round, x->flags, lo);
         put_value(w, in->d, x->dst_bits, l, v);
     }
     return EMU_NEXT;
@@ -213,10 +215,20 @@ static enum emu_next run_cvt_int(struct emu_warp *w, const struct emu_insn *in, 
 
 static void cvt_mods(struct emu_decode *d, struct cvt_insn *x, bool *rounded)
 {
-    static const struct { const char *name; enum num_round round; int flags; } mods[] = {
-        {"rn", NUM_RN, 0}, {"rz", NUM_RZ, 0}, {"rm", NUM_RM, 0}, {"rp", NUM_RP, 0}, {"rna", NUM_RNA, 0},
-        {"rni", NUM_RN, NUM_INTEGRAL}, {"rzi", NUM_RZ, NUM_INTEGRAL}, {"rmi", NUM_RM, NUM_INTEGRAL}, {"rpi", NUM_RP, NUM_INTEGRAL},
-        {"ftz", NUM_RN, NUM_FTZ}, {"sat", NUM_RN, NUM_SAT}, {"satfinite", NUM_RN, NUM_SATFINITE}, {"relu", NUM_RN, NUM_RELU}};
+    static const struct { const char *name; enum num_round round; int flags;
+    } mods[] = {{"rn", NUM_RN, 0},
+                {"rz", NUM_RZ, 0},
+                {"rm", NUM_RM, 0},
+                {"rp", NUM_RP, 0},
+                {"rna", NUM_RNA, 0},
+                {"rni", NUM_RN, NUM_INTEGRAL},
+                {"rzi", NUM_RZ, NUM_INTEGRAL},
+                {"rmi", NUM_RM, NUM_INTEGRAL},
+                {"rpi", NUM_RP, NUM_INTEGRAL},
+                {"ftz", NUM_RN, NUM_FTZ},
+                {"sat", NUM_RN, NUM_SAT},
+                {"satfinite", NUM_RN, NUM_SATFINITE},
+                {"relu", NUM_RN, NUM_RELU}};
     bool found;
     do {
         found = false;
@@ -242,7 +254,8 @@ static bool narrow_from(enum emu_type to, enum emu_type from)
 }
 
 /* What the element types demand of target and modifiers. */
-static bool check_cvt(struct emu_decode *d, const struct cvt_insn *x, enum emu_type to, enum emu_type from, bool rounded)
+static bool check_cvt(struct emu_decode *d, const struct cvt_insn *x, enum emu_type to, enum emu_type from,
+                      bool rounded)
 {
     bool narrow = emu_types[to].bits < 16 && !is_int(to), from_narrow = emu_types[from].bits < 16 && !is_int(from);
     bool fp8 = to == EMU_T_E4M3 || to == EMU_T_E5M2 || from == EMU_T_E4M3 || from == EMU_T_E5M2;
@@ -256,13 +269,15 @@ static bool check_cvt(struct emu_decode *d, const struct cvt_insn *x, enum emu_t
         return emu_bad(d, ".satfinite is mandatory for .%s", emu_types[to].name);
     if (to == EMU_T_TF32 && (from != EMU_T_F32 || (x->round != NUM_RNA && !emu_need(d, EMU_NEED_90, "cvt.rn.tf32"))))
         return false;
-    if (to == EMU_T_TF32 && x->round != NUM_RNA && (x->flags & NUM_SATFINITE) && !emu_need(d, EMU_NEED_100, "cvt.satfinite.tf32"))
+    if (to == EMU_T_TF32 && x->round != NUM_RNA && (x->flags & NUM_SATFINITE) &&
+        !emu_need(d, EMU_NEED_100, "cvt.satfinite.tf32"))
         return false;
     if (((is_int(to) && from == EMU_T_BF16) || (is_int(from) && to == EMU_T_BF16)) &&
         !emu_need(d, EMU_NEED_90, "a conversion between bf16 and integers"))
         return false;
     if ((is_int(to) != is_int(from) || (emu_types[to].bits < emu_types[from].bits && !is_int(to))) && !rounded)
-        return emu_bad(d, "a rounding modifier is mandatory for .%s from .%s", emu_types[to].name, emu_types[from].name);
+        return emu_bad(d, "a rounding modifier is mandatory for .%s from .%s", emu_types[to].name,
+                       emu_types[from].name);
     return true;
 }
 
@@ -320,9 +335,10 @@ static enum emu_next run_cvta(struct emu_warp *w, const struct emu_insn *in, uin
 
 static bool mod_any_space(struct emu_decode *d, enum emu_space *s)
 {
-    static const char *const names[] = {"global", "shared", "shared::cta", "shared::cluster", "param", "param::entry", "const", "local", NULL};
-    static const enum emu_space spaces[] = {EMU_GLOBAL, EMU_SHARED_CTA, EMU_SHARED_CTA, EMU_SHARED_CLUSTER, EMU_PARAM, EMU_PARAM,
-                                            EMU_CONST, EMU_LOCAL};
+    static const char *const names[] = {"global", "shared", "shared::cta", "shared::cluster", "param", "param::entry",
+                                        "const",  "local",  NULL};
+    static const enum emu_space spaces[] = {EMU_GLOBAL, EMU_SHARED_CTA, EMU_SHARED_CTA, EMU_SHARED_CLUSTER,
+                                            EMU_PARAM,  EMU_PARAM,      EMU_CONST,      EMU_LOCAL};
     int i = emu_mod_one_of(d, names);
     if (i < 0)
         return emu_bad(d, "a state space is wanted");
@@ -353,8 +369,11 @@ static enum emu_next run_isspacep(struct emu_warp *w, const struct emu_insn *in,
         bool is_shared = shared < EMU_WINDOW_BYTES, other = is_shared || a - EMU_LOCAL_WINDOW < EMU_WINDOW_BYTES ||
                                                             a - EMU_PARAM_WINDOW < EMU_WINDOW_BYTES;
         enum emu_space s = (enum emu_space)in->u8[0];
-        bool v = s == EMU_SHARED_CLUSTER ? is_shared : s == EMU_SHARED_CTA ? is_shared && shared >> EMU_RANK_SHIFT == w->cta->rank
-               : s == EMU_GLOBAL ? !other : s == EMU_CONST ? false : a - window(s) < EMU_WINDOW_BYTES;
+        bool v = s == EMU_SHARED_CLUSTER ? is_shared
+                 : s == EMU_SHARED_CTA   ? is_shared && shared >> EMU_RANK_SHIFT == w->cta->rank
+                 : s == EMU_GLOBAL       ? !other
+                 : s == EMU_CONST        ? false
+                                         : a - window(s) < EMU_WINDOW_BYTES;
         r |= (uint32_t)v << l;
     }
     emu_set_pred(w, in->d, mask, r);

@@ -854,7 +854,8 @@ static void external_call(struct parser *p, const char *name)
     vec_push(p->a, &p->body->stmts, s);
 }
 
-static void inline_body(struct parser *p, const struct function *f, struct emu_symbol **ret, int nret, struct emu_symbol **arg, int narg)
+static void inline_body(struct parser *p, const struct function *f, struct emu_symbol **ret, int nret,
+                        struct emu_symbol **arg, int narg)
 {
     struct place back = here(p);
     struct emu_scope *scope = p->scope;

@@ -1,9 +1,9 @@
 /* race - finds unordered accesses to shared memory by happens-before: every warp has a clock vector.
  *
- * A warp's own clock grows whenever it publishes its past (arrives at a barrier, does an atomic); an access is noted with
- * the warp and its clock, a later one by another warp must have seen that clock. Lanes of a warp count as one. Ordering
- * through atomics and fences is taken generously, address or not, so that what is reported is a race. After FastTrack
- * (Flanagan and Freund, PLDI 2009), with at most two readers remembered. */
+ * A warp's own clock grows whenever it publishes its past (arrives at a barrier, does an atomic); an access is noted
+ * with the warp and its clock, a later one by another warp must have seen that clock. Lanes of a warp count as one.
+ * Ordering through atomics and fences is taken generously, address or not, so that what is reported is a race. After
+ * FastTrack (Flanagan and Freund, PLDI 2009), with at most two readers remembered. */
 #include "runtime/emu/race.h"
 
 #include <stdlib.h>
@@ -99,23 +99,27 @@ void emu_race_stamp(const struct emu_warp *w, uint32_t *maker, uint32_t *made)
     *made = w->clock ? w->clock[*maker] : 0;
 }
 
-bool emu_race_seen(const struct emu_warp *w, uint32_t maker, uint32_t made) { return !w->clock || w->clock[maker] >= made; }
+bool emu_race_seen(const struct emu_warp *w, uint32_t maker, uint32_t made)
+{
+    return !w->clock || w->clock[maker] >= made;
+}
 
 /* ---- accesses ---- */
 
-static bool report(const struct emu_who *who, const struct emu_cta *cta, uint32_t offset, const char *mine, const char *theirs,
-                   uint32_t other)
+static bool report(const struct emu_who *who, const struct emu_cta *cta, uint32_t offset, const char *mine,
+                   const char *theirs, uint32_t other)
 {
     uint32_t per = (uint32_t)cta->nwarps;
-    return emu_fault_who(who, "race: %s shared 0x%x, which warp %u%s %s; no barrier orders the two", mine, offset, (other - 1) % per,
-                         (other - 1) / per == who->w->cta->rank ? "" : " of another block", theirs);
+    return emu_fault_who(who, "race: %s shared 0x%x, which warp %u%s %s; no barrier orders the two", mine, offset,
+                         (other - 1) % per, (other - 1) / per == who->w->cta->rank ? "" : " of another block", theirs);
 }
 
-static bool check_readers(const struct emu_who *who, const struct emu_cta *cta, const struct emu_cell *c, uint32_t at, uint8_t mask,
-                          uint16_t me)
+static bool check_readers(const struct emu_who *who, const struct emu_cta *cta, const struct emu_cell *c, uint32_t at,
+                          uint8_t mask, uint16_t me)
 {
     for (int i = 0; i < 2; i++)
-        if (c->reader[i] && c->reader[i] != me && (c->read_mask[i] & mask) && who->w->clock[c->reader[i] - 1] < c->read_clock[i])
+        if (c->reader[i] && c->reader[i] != me && (c->read_mask[i] & mask) &&
+            who->w->clock[c->reader[i] - 1] < c->read_clock[i])
             return report(who, cta, at, "writes", "read", c->reader[i]);
     return true;
 }

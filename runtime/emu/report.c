@@ -167,7 +167,8 @@ static bool same_wait(const struct emu_warp *a, const struct emu_warp *b)
 {
     const struct emu_frag *f = &a->frag[0], *g = &b->frag[0];
     return a->nfrag == 1 && b->nfrag == 1 && f->pc == g->pc && f->mask == a->lanes && g->mask == b->lanes &&
-           f->wait.kind == g->wait.kind && f->wait.cta == g->wait.cta && f->wait.at == g->wait.at && f->wait.parity == g->wait.parity;
+           f->wait.kind == g->wait.kind && f->wait.cta == g->wait.cta && f->wait.at == g->wait.at &&
+           f->wait.parity == g->wait.parity;
 }
 
 /* Warps first .. last of a block that wait alike. */
@@ -179,7 +180,9 @@ static void put_stuck(struct buf *b, const struct emu_grid *g, const struct emu_
         buf_printf(b, last > first ? "warps %d-%d" : "warp %d", first, last);
         if (w->frag[f].mask != w->lanes)
             buf_printf(b, " lanes %08x", w->frag[f].mask);
-        buf_printf(b, w->frag[f].wait.kind == EMU_WAIT_TEXT || !w->frag[f].wait.kind ? " " : last > first ? " wait " : " waits ");
+        buf_printf(b, w->frag[f].wait.kind == EMU_WAIT_TEXT || !w->frag[f].wait.kind ? " "
+                      : last > first                                                 ? " wait "
+                                                                                     : " waits ");
         put_wait(b, g, w, &w->frag[f]);
         buf_printf(b, "\n      ");
         put_instruction(b, g->module, &g->entry->code[w->frag[f].pc]);
@@ -193,8 +196,8 @@ void emu_report_stuck(struct emu_cluster *k, const char *what)
     pthread_mutex_lock(&lock);
     if (first_error(g)) {
         struct buf *b = &g->emu->error;
-        buf_printf(b, "%s in %s after %llu warp steps (%s timing, seed %llu), %d asynchronous operations outstanding", what,
-                   g->entry->name, (unsigned long long)k->stats.warp_steps, timing[g->emu->config.timing],
+        buf_printf(b, "%s in %s after %llu warp steps (%s timing, seed %llu), %d asynchronous operations outstanding",
+                   what, g->entry->name, (unsigned long long)k->stats.warp_steps, timing[g->emu->config.timing],
                    (unsigned long long)g->emu->config.seed, k->n_async);
         for (uint32_t c = 0; c < k->size; c++)
             for (int i = 0, last; i < k->cta[c].nwarps; i = last + 1) {

@@ -1,7 +1,7 @@
 /* sched - runs warps: fragments within a warp, warps within a cluster.
  *
- * Threads of a warp that are at the same instruction form a fragment. The fragment with the lowest program counter runs,
- * equal ones merge; one that must wait is parked and another runs, so that every thread makes progress in the end
+ * Threads of a warp that are at the same instruction form a fragment. The fragment with the lowest program counter
+ * runs, equal ones merge; one that must wait is parked and another runs, so that every thread makes progress in the end
  * (PTX ISA, "Independent Thread Scheduling"). A parked fragment is asked again when the cluster's epoch has changed. */
 #include "runtime/emu/sched.h"
 
@@ -149,7 +149,8 @@ enum emu_next emu_run_warpsync(struct emu_warp *w, const struct emu_insn *in, ui
     f->armed = true;
     f->ticket = (uint64_t)1 << 32 | members;
     for (int i = 0; i < w->nfrag; i++)
-        if (i != w->cur && w->frag[i].armed && w->frag[i].ticket == f->ticket && code[w->frag[i].pc].run == emu_run_warpsync)
+        if (i != w->cur && w->frag[i].armed && w->frag[i].ticket == f->ticket &&
+            code[w->frag[i].pc].run == emu_run_warpsync)
             come |= w->frag[i].mask;
     if (!(members & mask))
         return emu_fault(w, in, __builtin_ctz(mask), "the lane is not in its own member mask 0x%08x", members);
@@ -200,7 +201,8 @@ static enum emu_next step(struct emu_warp *w, const struct emu_insn *code)
             return EMU_BLOCK;
         }
         if (mask != f->mask)
-            return emu_fault(w, in, -1, "an .aligned instruction under a predicate that differs among the warp's lanes");
+            return emu_fault(w, in, -1,
+                             "an .aligned instruction under a predicate that differs among the warp's lanes");
     }
     enum emu_next r = in->run(w, in, mask);
     if (r == EMU_NEXT) {

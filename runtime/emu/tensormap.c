@@ -1,4 +1,5 @@
-/* tensormap - makes, checks and edits tensor maps. Rules: CUDA driver API, cuTensorMapEncodeTiled; PTX ISA, "Tensors". */
+/* tensormap - makes, checks and edits tensor maps. Rules: CUDA driver API, cuTensorMapEncodeTiled; PTX ISA, "Tensors".
+ */
 #include "runtime/emu/tensormap.h"
 
 #include <stdio.h>
@@ -40,7 +41,8 @@ static bool check_dimensions(struct emu *e, const struct emu_tensor_map *m)
 {
     uint64_t unit = m->interleave == 2 || m->data_type >= EMU_MAP_U4_SPREAD ? 32 : 16;
     if (m->address % unit)
-        return refuse(e, "address 0x%llx is not a multiple of %llu", (unsigned long long)m->address, (unsigned long long)unit);
+        return refuse(e, "address 0x%llx is not a multiple of %llu", (unsigned long long)m->address,
+                      (unsigned long long)unit);
     for (int i = 0; i < m->rank; i++) {
         if (!m->dim[i] || m->dim[i] > (uint64_t)1 << 32)
             return refuse(e, "extent %llu of dimension %d; 1 to 2^32 are possible", (unsigned long long)m->dim[i], i);
@@ -49,8 +51,8 @@ static bool check_dimensions(struct emu *e, const struct emu_tensor_map *m)
         if (!m->element_stride[i] || m->element_stride[i] > 8)
             return refuse(e, "element stride %u of dimension %d; 1 to 8 are possible", m->element_stride[i], i);
         if (i && (m->stride[i - 1] % unit || m->stride[i - 1] >= (uint64_t)1 << 40))
-            return refuse(e, "stride %llu of dimension %d is no multiple of %llu below 2^40", (unsigned long long)m->stride[i - 1],
-                          i, (unsigned long long)unit);
+            return refuse(e, "stride %llu of dimension %d is no multiple of %llu below 2^40",
+                          (unsigned long long)m->stride[i - 1], i, (unsigned long long)unit);
     }
     return true;
 }
@@ -68,7 +70,8 @@ static bool check_box(struct emu *e, const struct emu_tensor_map *m)
     if (m->data_type == EMU_MAP_U4 && m->dim[0] % 2)
         return refuse(e, "packed 4-bit elements need an even innermost extent");
     if (m->data_type >= EMU_MAP_U4_SPREAD && (m->dim[0] % 128 || m->box[0] != 128))
-        return refuse(e, "16-byte slots of packed elements need an innermost extent that is a multiple of 128 and a box of 128");
+        return refuse(
+            e, "16-byte slots of packed elements need an innermost extent that is a multiple of 128 and a box of 128");
     return true;
 }
 
@@ -81,16 +84,21 @@ bool emu_encode_tensor_map(struct emu *e, void *out128, const struct emu_tensor_
         return refuse(e, "rank %d", m->rank);
     if (m->data_type < 0 || m->data_type >= EMU_MAP_TYPES || m->interleave < 0 || m->interleave > 2 || m->swizzle < 0 ||
         m->swizzle > 6 || m->oob_fill < 0 || m->oob_fill > 1 || m->l2_promotion < 0 || m->l2_promotion > 3)
-        return refuse(e, "type %d, interleave %d, swizzle %d, promotion %d, fill %d: out of range", m->data_type, m->interleave,
-                      m->swizzle, m->l2_promotion, m->oob_fill);
+        return refuse(e, "type %d, interleave %d, swizzle %d, promotion %d, fill %d: out of range", m->data_type,
+                      m->interleave, m->swizzle, m->l2_promotion, m->oob_fill);
     if (m->interleave)
         return refuse(e, "interleaved layouts are not emulated");
     if (m->oob_fill && (m->data_type < 6 || m->data_type >= EMU_MAP_U4))
         return refuse(e, "NaN fill is only possible for floating types");
     if (!check_dimensions(e, m) || !check_box(e, m))
         return false;
-    struct emu_map r = {.magic = MAGIC, .address = m->address, .rank = (uint8_t)m->rank, .data_type = (uint8_t)m->data_type,
-                        .interleave = (uint8_t)m->interleave, .swizzle = (uint8_t)m->swizzle, .fill = (uint8_t)m->oob_fill};
+    struct emu_map r = {.magic = MAGIC,
+                        .address = m->address,
+                        .rank = (uint8_t)m->rank,
+                        .data_type = (uint8_t)m->data_type,
+                        .interleave = (uint8_t)m->interleave,
+                        .swizzle = (uint8_t)m->swizzle,
+                        .fill = (uint8_t)m->oob_fill};
     for (int i = 0; i < 5; i++) {
         r.dim[i] = i < m->rank ? (uint32_t)(m->dim[i] - 1) : 0;
         r.box[i] = i < m->rank ? (uint16_t)m->box[i] : 1;
@@ -117,9 +125,23 @@ bool emu_map_read(const struct emu_who *who, uint64_t address, struct emu_map *m
 
 /* ---- tensormap.replace ---- */
 
-enum field { R_ADDRESS, R_RANK, R_BOX, R_DIM, R_STRIDE, R_ELEMENT_STRIDE, R_TYPE, R_INTERLEAVE, R_SWIZZLE, R_ATOMICITY, R_FILL };
-static const char *const field_names[] = {"global_address", "rank", "box_dim", "global_dim", "global_stride", "element_stride",
-                                          "elemtype", "interleave_layout", "swizzle_mode", "swizzle_atomicity", "fill_mode", NULL};
+enum field {
+    R_ADDRESS,
+    R_RANK,
+    R_BOX,
+    R_DIM,
+    R_STRIDE,
+    R_ELEMENT_STRIDE,
+    R_TYPE,
+    R_INTERLEAVE,
+    R_SWIZZLE,
+    R_ATOMICITY,
+    R_FILL
+};
+static const char *const field_names[] = {
+    "global_address", "rank",     "box_dim",           "global_dim",   "global_stride",
+    "element_stride", "elemtype", "interleave_layout", "swizzle_mode", "swizzle_atomicity",
+    "fill_mode",      NULL};
 struct replace_insn {
     enum field field;
     enum emu_space space;
@@ -160,7 +182,8 @@ static enum emu_next run_replace(struct emu_warp *w, const struct emu_insn *in, 
         struct emu_map m;
         uint64_t a = emu_addr_of(w, &x->at, l);
         if (a % 64 || !emu_mem_load(who, x->space, a, &m, sizeof m))
-            return a % 64 ? emu_fault(w, in, (int)l, "tensor map at 0x%llx, which is no multiple of 64", (unsigned long long)a)
+            return a % 64 ? emu_fault(w, in, (int)l, "tensor map at 0x%llx, which is no multiple of 64",
+                                      (unsigned long long)a)
                           : EMU_FAULT;
         if (m.magic != MAGIC || m.check != emu_map_check(&m))
             return emu_fault(w, in, (int)l, "there is no tensor map at 0x%llx", (unsigned long long)a);
@@ -225,5 +248,6 @@ bool emu_decode_tensormap_copy(struct emu_decode *d, struct emu_insn *in)
     in->aligned = true;
     in->x = a;
     in->run = run_copy;
-    return emu_mem(d, 0, &a[0]) && emu_mem(d, 1, &a[1]) && emu_imm(d, 2, &n) && (n == BYTES || emu_bad(d, "128 bytes are copied"));
+    return emu_mem(d, 0, &a[0]) && emu_mem(d, 1, &a[1]) && emu_imm(d, 2, &n) &&
+           (n == BYTES || emu_bad(d, "128 bytes are copied"));
 }

@@ -1,7 +1,7 @@
 /* tma - tensor copies: a box of a tensor of rank 1 to 5 between global memory and swizzled shared memory.
  *
- * PTX ISA, "cp.async.bulk.tensor", "Tensors". What hardware traps on is a fault here: an innermost coordinate that is no
- * multiple of 16 bytes, a shared address that is none of 128, a store at a negative coordinate. */
+ * PTX ISA, "cp.async.bulk.tensor", "Tensors". What hardware traps on is a fault here: an innermost coordinate that is
+ * no multiple of 16 bytes, a shared address that is none of 128, a store at a negative coordinate. */
 #include "runtime/emu/copy.h"
 #include "runtime/emu/tensormap.h"
 
@@ -190,8 +190,9 @@ static bool tma_store_read(struct emu_async *op)
 
 static enum emu_type reduce_type(int data_type)
 {
-    static const enum emu_type t[EMU_MAP_TYPES] = {[2] = EMU_T_U32, [3] = EMU_T_S32, [4] = EMU_T_U64, [5] = EMU_T_S64,
-                                                   [6] = EMU_T_F16, [7] = EMU_T_F32, [9] = EMU_T_BF16, [10] = EMU_T_F32};
+    static const enum emu_type t[EMU_MAP_TYPES] = {
+        [2] = EMU_T_U32, [3] = EMU_T_S32, [4] = EMU_T_U64,  [5] = EMU_T_S64,
+        [6] = EMU_T_F16, [7] = EMU_T_F32, [9] = EMU_T_BF16, [10] = EMU_T_F32};
     return t[data_type];
 }
 
@@ -247,7 +248,8 @@ static bool tma_store_write(struct emu_async *op)
 
 /* ---- issue ---- */
 
-static bool store_source(struct emu_warp *w, const struct emu_insn *in, uint32_t l, const struct tma_insn *x, struct emu_receivers *r)
+static bool store_source(struct emu_warp *w, const struct emu_insn *in, uint32_t l, const struct tma_insn *x,
+                         struct emu_receivers *r)
 {
     struct emu_cta *cta;
     uint64_t a = emu_addr_of(w, &x->mods.to, l);
@@ -273,7 +275,8 @@ static bool tma_lane(struct emu_warp *w, const struct emu_insn *in, uint32_t l)
         return false;
     for (int i = 0; i < (x->rows4 ? 5 : x->rank); i++)
         t.coord[i] = (int32_t)emu_row(w, x->coord[i])[l];
-    if (!(x->kind == TMA_LOAD ? emu_receivers(w, in, l, &x->mods, &t.r) : store_source(w, in, l, x, &t.r)) || !shape(who, &t))
+    if (!(x->kind == TMA_LOAD ? emu_receivers(w, in, l, &x->mods, &t.r) : store_source(w, in, l, x, &t.r)) ||
+        !shape(who, &t))
         return false;
     if (t.r.offset % 128)
         return emu_fault_who(who, "misaligned: the tile's shared address 0x%x is not a multiple of 128", t.r.offset);

@@ -2,7 +2,8 @@
 #include "runtime/emu/core.h"
 
 /* The lanes named by the member mask must be here together. EMU_NEXT when they are; else the handler returns this. */
-static enum emu_next gather(struct emu_warp *w, const struct emu_insn *in, uint32_t row, uint32_t mask, uint32_t *members)
+static enum emu_next gather(struct emu_warp *w, const struct emu_insn *in, uint32_t row, uint32_t mask,
+                            uint32_t *members)
 {
     uint32_t lane = (uint32_t)__builtin_ctz(mask);
     *members = emu_row(w, row)[lane];
@@ -103,10 +104,13 @@ static enum emu_next run_vote(struct emu_warp *w, const struct emu_insn *in, uin
     if (in->u8[0] == VOTE_BALLOT)
         FOR_LANES(l, mask)
             emu_row(w, in->d)[l] = p;
-    else
-        emu_set_pred(w, in->d, mask, (in->u8[0] == VOTE_ALL ? p == members : in->u8[0] == VOTE_ANY ? p != 0 : p == 0 || p == members)
-                                         ? ~0u : 0);
-    return EMU_NEXT;
+            else emu_set_pred(w, in->d, mask,
+                              (in->u8[0] == VOTE_ALL   ? p == members
+                               : in->u8[0] == VOTE_ANY ? p != 0
+                                                       : p == 0 || p == members)
+                                  ? ~0u
+                                  : 0);
+            return EMU_NEXT;
 }
 
 bool emu_decode_vote(struct emu_decode *d, struct emu_insn *in)
@@ -120,7 +124,8 @@ bool emu_decode_vote(struct emu_decode *d, struct emu_insn *in)
     in->u8[0] = (uint8_t)mode;
     if (mode < 0 || !emu_mod(d, mode == VOTE_BALLOT ? "b32" : "pred"))
         return emu_bad(d, "a mode and type are wanted");
-    if (!(mode == VOTE_BALLOT ? emu_dst(d, 0, 32, &in->d) : emu_dst_pred(d, 0, &in->d)) || !emu_src_pred(d, 1, &in->a, &neg))
+    if (!(mode == VOTE_BALLOT ? emu_dst(d, 0, 32, &in->d) : emu_dst_pred(d, 0, &in->d)) ||
+        !emu_src_pred(d, 1, &in->a, &neg))
         return false;
     in->u8[1] = neg;
     return emu_src(d, 2, EMU_T_B32, &in->b);
@@ -230,7 +235,8 @@ static uint32_t reduce_f32(int op, bool nan, uint32_t a, uint32_t b)
     bool na = (a & 0x7FFFFFFF) > 0x7F800000, nb = (b & 0x7FFFFFFF) > 0x7F800000;
     if (na || nb)
         return nan || (na && nb) ? 0x7FFFFFFF : na ? b : a;
-    int32_t ka = a >> 31 ? (int32_t)~(a & 0x7FFFFFFF) : (int32_t)a, kb = b >> 31 ? (int32_t)~(b & 0x7FFFFFFF) : (int32_t)b;
+    int32_t ka = a >> 31 ? (int32_t) ~(a & 0x7FFFFFFF) : (int32_t)a,
+            kb = b >> 31 ? (int32_t) ~(b & 0x7FFFFFFF) : (int32_t)b;
     return (ka > kb) == (op == R_MAX) ? a : b;
 }
 
