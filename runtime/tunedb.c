@@ -310,7 +310,8 @@ static void merge_file(const char *path, struct tunedb_merged *m)
     if (!read_entry(&a, path, &in)) {
         m->damaged++;
     } else if (entry_path(in.call, in.made_by, in.entry.values, to, sizeof to)) {
-        bool known = read_entry(&a, to, &have) && have.entry.count >= in.entry.count && have.entry.state >= in.entry.state;
+        bool known = read_entry(&a, to, &have) &&
+                     (have.entry.state != in.entry.state ? have.entry.state > in.entry.state : have.entry.count >= in.entry.count);
         if (known) m->kept++;
         else m->added += write_parts(in.call, in.made_by, &in.entry);
     }

@@ -41,7 +41,8 @@ int tunedb_values(struct arena *a, const char *text, struct binding *out, int ro
  * Returns how many values, 0 when there is no entry. */
 int tunedb_best(const struct choose_ask *ask, struct binding *out, int room);
 
-/* Adds every whole entry of another folder; of two for the same variant the one with more launches stays. */
+/* Adds every whole entry of another folder; of two for the same variant the one that knows more stays: bad before checked
+ * before timed, then more launches. */
 struct tunedb_merged {
     int added, kept, damaged;
     bool missing; /* no such folder */
