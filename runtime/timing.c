@@ -197,6 +197,11 @@ static enum dgk_status make_arguments(struct timing *t, const struct timing_call
     t->data = new_n(&t->arena, void *, t->n + 1);
     t->args = new_n(&t->arena, struct call_arg, t->n + 1);
     t->dir = new_n(&t->arena, enum image_dir, t->n + 1);
+    t->any = new_n(&t->arena, bool, t->n + 1);
+    for (int i = 0; i < c->fn->specs.n; i++) {
+        const struct ir_expr *left = c->fn->specs.at[i].left;
+        if (c->fn->specs.at[i].other_any) t->any[(left->kind == E_reduce ? left->args[0] : left)->tensor->id] = true;
+    }
     for (int i = 0; i < t->n && !s; i++) {
         const struct image_arg *a = &c->image->args.at[i];
         t->dir[i] = a->dir;
@@ -322,7 +327,7 @@ double timing_distance(const struct timing *t, void *const *x, void *const *y)
 {
     double most = 0;
     for (int i = 0; i < t->n; i++) {
-        if (!x[i] || !y[i]) continue;
+        if (!x[i] || !y[i] || t->any[i]) continue;
         double d = distance(&t->tensors[i], x[i], y[i]);
         if (!(d <= most)) most = d;
     }

@@ -13,6 +13,7 @@ struct timing {
     void **data;               /* what an argument begins with, where the kernel's `given` lines say; else NULL: random */
     struct call_arg *args;
     enum image_dir *dir;
+    bool *any;                 /* parts of it may hold anything, by a spec */
     const char **dims;         /* names, and */
     int64_t *sizes;            /* their values */
     int n_dims;
@@ -38,7 +39,8 @@ enum dgk_status timing_run(struct timing *t, const struct image *im, struct devi
 
 /* What one launch makes of fresh arguments: the bytes of every output, malloc'ed, in the order of the arguments. */
 enum dgk_status timing_result(struct timing *t, const struct image *im, struct device_module *m, void **out, struct fault *why);
-/* How far apart two results are: the largest 1 - 2<x,y>/(<x,x> + <y,y>) of an output of floats; infinite where integers differ. */
+/* How far apart two results are: the largest 1 - 2<x,y>/(<x,x> + <y,y>) of an output of floats; infinite where integers differ.
+ * An output of which a spec says `else any` is not compared. */
 double timing_distance(const struct timing *t, void *const *x, void *const *y);
 void timing_free_result(const struct timing *t, void **result);
 

@@ -25,7 +25,8 @@ enum {
 #define HOPELESS 3.0      /* times the best so far: one turn is enough */
 #define KNOWN_SLOW 1.15   /* times the best on disk: not measured again */
 #define GAIN 1.005        /* what a neighbour must win to become the best */
-#define FLOAT_DISTANCE 2e-3 /* between variants that sum in another order, where a spec allows less or there is none */
+#define FLOAT_DISTANCE 1e-5 /* between variants that sum in another order, where a spec allows less, */
+#define NO_SPEC_DISTANCE 1e-3 /* or there is none */
 
 struct candidate {
     struct arena arena;      /* of the compilation */
@@ -421,7 +422,7 @@ static void halve(struct tuner *t)
 
 static double allowed(const struct candidate *c)
 {
-    double most = FLOAT_DISTANCE;
+    double most = c->fn->specs.n ? FLOAT_DISTANCE : NO_SPEC_DISTANCE;
     for (int i = 0; i < c->fn->specs.n; i++)
         if (c->fn->specs.at[i].tol * 2 > most) most = c->fn->specs.at[i].tol * 2;
     return most;
