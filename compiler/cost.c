@@ -6,7 +6,7 @@
 
 /* What the model assumes of every chip; fitted on an H200, where it ranks what was timed (tests/runtime/test_choose.c).
  *
- *   fill     tiles come from L2. One multiprocessor draws at most FILL_BYTES a cycle, all together L2_BYTES each.
+ *   fill     tiles come from L2. One multiprocessor draws at most FILL_BYTES a cycle, all together what l2_widths says each.
  *   memory   every tensor crosses the memory's bus once, after RAMP_US in which the first bytes are on their way.
  *   overlap  fill, operand reads and products run side by side; of what is hidden, HIDDEN_SHARE shows all the same.
  *   waits    a product that registers need at once (scales to apply, a softmax) is waited for, WAIT_CYCLES each time, and
@@ -16,8 +16,6 @@
 enum {
     OPERAND_BYTES = 128,  /* a cycle, shared memory to tensor cores */
     FILL_BYTES = 76,
-    L2_BYTES = 60,        /* of chips whose L2 feeds warpgroup-wide tensor cores, */
-    L2_BYTES_SMALL = 40,  /* and of the others */
     STORE_BYTES = 24,     /* a cycle, out of one multiprocessor */
     PART_BYTES = 44,      /* a cycle, parts of a sum read back */
     LANES = 128,          /* f32 operations a cycle */
@@ -351,11 +349,22 @@ static void count_roles(struct env *e)
     }
 }
 
+/* What L2 gives each multiprocessor a cycle when all draw: it is as wide as the tensor cores are fast. */
+static const struct {
+    int tensor_flops, bytes;
+} l2_widths[] = { { 4096, 60 }, { 2048, 40 }, { 0, 16 } };
+
+static int l2_bytes(const struct target *t)
+{
+    int i = 0;
+    while (t->tensor_flops < l2_widths[i].tensor_flops) i++;
+    return l2_widths[i].bytes;
+}
+
 /* Cycles to bring in one task's tiles while `active` multiprocessors do the same. */
 static double fill_cycles(const struct env *e, double active, int sms)
 {
-    int shared = e->t->has & (HAS_WGMMA | HAS_TCGEN05) ? L2_BYTES : L2_BYTES_SMALL;
-    double rate = active > 0 ? shared * (double)sms / active : FILL_BYTES;
+    double rate = active > 0 ? l2_bytes(e->t) * (double)sms / active : FILL_BYTES;
     return e->fill_bytes / (rate < FILL_BYTES ? rate : FILL_BYTES);
 }
 
