@@ -34,6 +34,7 @@ struct eval *eval_of(struct gen *g)
     v->bound = new_n(g->arena, const struct ir_stmt *, most_id(g->fn) + 1);
     v->binds = new_n(g->arena, int, most_id(g->fn) + 1);
     v->bind_regs = new_n(g->arena, struct opd, 2 * (most_id(g->fn) + 1));
+    v->window = new_n(g->arena, struct opd, most_id(g->fn) + 1);
     count_binds(v, &g->fn->task);
     if (g->role) count_binds(v, &g->role->ir->body);
     if (old && old->l == g->l) v->shared_at = old->shared_at;
@@ -43,6 +44,13 @@ struct eval *eval_of(struct gen *g)
     }
     g->each = NULL;
     return g->eval = v;
+}
+
+struct opd eval_window(struct gen *g, const struct ir_axis *x)
+{
+    if (x->of) return lir_div(g->l, eval_window(g, x->of), opd_imm(x->div), false);
+    struct opd whole = eval_of(g)->window[x->id];
+    return opd_none(whole) ? gen_origin(g, x) : whole;
 }
 
 int eval_mark(struct gen *g)

@@ -57,9 +57,12 @@ struct eval {
     const struct ir_stmt **bound; /* by axis id: the one S_bind that sets it, NULL: none or several */
     int *binds;               /* by axis id: how many S_bind of the role set it */
     struct opd *bind_regs;    /* by axis id, two each: of axes that are bound in several places */
+    struct opd *window;       /* by axis id: origin of the whole tile, while a part of it is walked (walk_tile); none otherwise */
     int *shared_at;           /* by id: offset of a shared array, -1: not placed */
 };
 struct eval *eval_of(struct gen *g);
+/* Origin of the tile that slots are windows on: gen_origin, but of the whole tile while a part of it is walked. */
+struct opd eval_window(struct gen *g, const struct ir_axis *x);
 /* What is cached between these two is dropped: code in between runs under a condition. */
 int eval_mark(struct gen *g);
 void eval_release(struct gen *g, int mark);

@@ -103,7 +103,9 @@ static void walk_along(struct gen *g, struct walking *w, int i)
     const struct walk *along = &w->at[i];
     struct ir_axis *x = w->lay->axes[along->axis];
     struct opd by = lir_reg(l, RC_B32), origin = g->origin[x->id], before = w->start[along->axis];
+    struct opd *window = &eval_of(g)->window[x->id], kept = *window;
     int top = lir_label(l), align = x->align, mark = eval_mark(g);
+    if (opd_none(kept)) *window = gen_origin(g, x);
     lir_set(l, by, opd_imm(0));
     lir_place(l, top);
     w->start[along->axis] = lir_add(l, before, by);
@@ -112,6 +114,7 @@ static void walk_along(struct gen *g, struct walking *w, int i)
     walk_along(g, w, i + 1);
     x->align = align;
     g->origin[x->id] = origin;
+    *window = kept;
     w->start[along->axis] = before;
     eval_release(g, mark);
     lir_emit(l, "add.s32 %r, %r, %d", by, by, along->step);

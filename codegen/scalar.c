@@ -413,7 +413,7 @@ static struct opd load_scalar(struct gen *g, const struct ir_expr *e)
 static struct opd load_slot(struct gen *g, const struct ir_expr *e)
 {
     struct opd rel[IR_RANK] = { opd_imm(0) }; /* a field of one element has no axis to walk */
-    for (int i = 0; i < e->nargs; i++) rel[i] = lir_sub(g->l, gen_scalar(g, e->args[i]), gen_origin(g, e->field->axes[i]));
+    for (int i = 0; i < e->nargs; i++) rel[i] = lir_sub(g->l, gen_scalar(g, e->args[i]), eval_window(g, e->field->axes[i]));
     return scalar_load_shared(g, e->field->type, lir_in_reg(g->l, pipe_element(g, e->field, rel), RC_B32), 0, opd_imm(1));
 }
 
@@ -490,7 +490,7 @@ struct opd gen_scalar(struct gen *g, const struct ir_expr *e)
         at = bound_coord(g, e->axis);
         if (opd_none(at)) gen_error(g, e->span, "a coordinate of '%s' is needed as one number here", e->axis->name);
         return opd_none(at) ? opd_imm(0) : at;
-    case E_origin: return gen_origin(g, e->axis);
+    case E_origin: return eval_window(g, e->axis);
     case E_limit: return gen_limit(g, e->axis);
     case E_get: return get_scalar(g, e);
     case E_read: return load_scalar(g, e);

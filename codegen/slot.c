@@ -33,8 +33,10 @@ static int64_t gcd(int64_t a, int64_t b)
 /* Uniform part of an index less the window's origin. */
 static struct opd from_origin(struct gen *g, const struct linear *f, const struct ir_axis *x, int64_t *divisor)
 {
-    struct opd origin = gen_origin(g, x);
-    if (f->plain == x || (origin.kind == f->uniform.kind && origin.id == f->uniform.id && origin.imm == f->uniform.imm)) {
+    struct opd origin = eval_window(g, x);
+    const struct ir_axis *root = x->of ? x->of : x;
+    bool whole = opd_none(eval_of(g)->window[root->id]);
+    if ((f->plain == x && whole) || (origin.kind == f->uniform.kind && origin.id == f->uniform.id && origin.imm == f->uniform.imm)) {
         *divisor = 0;
         return opd_imm(0);
     }
@@ -71,7 +73,7 @@ static bool stretches(struct gen *g, const struct slot_access *a, const struct i
 static void plan_stretches(struct gen *g, struct slot_access *a, int i, const struct stretch *s)
 {
     struct slot_dim *d = &a->dim[i];
-    struct opd from = s->form.uniform, origin = gen_origin(g, a->field->axes[i]);
+    struct opd from = s->form.uniform, origin = eval_window(g, a->field->axes[i]);
     int *seen = new_n(g->arena, int, a->regs), n = 0;
     for (int k = 0; k < a->lay->n; k++) {
         const struct lay_digit *x = &a->lay->digit[k];
@@ -112,7 +114,7 @@ static void plan_dim(struct gen *g, struct slot_access *a, int i, const struct i
         plan_stretches(g, a, i, &s);
         return;
     }
-    struct opd *v = gen_tile(g, index, a->lay), origin = gen_origin(g, x);
+    struct opd *v = gen_tile(g, index, a->lay), origin = eval_window(g, x);
     struct layout *mine = layout_project(g->arena, a->lay, axes, eval_axes(g, index, axes));
     d->value = new_n(g->arena, struct opd, layout_regs(mine));
     for (int r = 0; r < layout_regs(mine); r++) d->value[r] = lir_sub(g->l, v[r], origin);
