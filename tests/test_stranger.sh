@@ -1,14 +1,15 @@
 # A stranger's four changes, each an edit of one place, in a copy of the tree: another tile, another epilogue, another GPU,
 # another instruction. docs/porting.md and docs/design.md say where; this shows that the one place is enough.
-mkdir -p "$T/copy/build"
+B=$(dirname "$DGC")
+N=${B#"$PWD/"} # the build folder's name is in the lists of what depends on what
+mkdir -p "$T/copy/$N"
 C=$(cd "$T/copy" && pwd)
 cp -Rp Makefile dsl compiler codegen runtime kernels_dsl "$C/"
-B=$(dirname "$DGC")
 # what is built already is taken along, so that an edit costs what it costs the author
-for f in dsl compiler codegen runtime; do cp -Rp "$B/$f" "$C/build/"; done
-cp -p "$B/dgc" "$C/build/"
+for f in dsl compiler codegen runtime; do cp -Rp "$B/$f" "$C/$N/"; done
+cp -p "$B/dgc" "$C/$N/"
 bad=0
-D=$C/build/dgc
+D=$C/$N/dgc
 # edit FILE SED: exactly one line changes
 edit() {
     cp -p "$C/$1" "$T/before"
@@ -22,7 +23,7 @@ says() {
     out=$( (cd "$C" && timeout 200 "$@") 2>&1) || { echo "$*: exit status $?"; echo "$out" | tail -5; bad=1; return; }
     case $out in *"$words"*) ;; *) echo "$*: '$words' wanted in: $out"; bad=1 ;; esac
 }
-build() { make -s -C "$C" build/dgc ${MAKE_EXTRA:+EXTRA="$MAKE_EXTRA"} > "$T/make" 2>&1 || { cat "$T/make"; bad=1; }; }
+build() { make -s -C "$C" "B=$N" "$N/dgc" ${MAKE_EXTRA:+EXTRA="$MAKE_EXTRA"} > "$T/make" 2>&1 || { cat "$T/make"; bad=1; }; }
 grep -q __asan_init "$DGC" && MAKE_EXTRA="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
 
 # 1. Another tile: the first value of a set is the default.

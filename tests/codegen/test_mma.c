@@ -87,6 +87,12 @@ static void make_args(const struct ir_fn *fn, struct args *a, const int64_t *dim
     }
 }
 
+static void free_args(const struct ir_fn *fn, struct args *a)
+{
+    for (int i = 0; i < fn->tensors.n; i++) tensor_free(&a->in[i]), tensor_free(&a->got[i]), tensor_free(&a->want[i]);
+    free(a);
+}
+
 static bool same(const struct ir_fn *fn, struct args *a, const char *name, const char *when)
 {
     for (int i = 0; i < fn->tensors.n; i++) {
@@ -143,7 +149,7 @@ static bool runs(const struct ir_fn *fn, const struct image *im, const char *nam
         device_close(dev);
     }
     free(error);
-    free(a);
+    free_args(fn, a);
     return ok;
 }
 

@@ -1,4 +1,5 @@
 # The command line: exit statuses, help, spelling, where results go, and what is said when something is wrong.
+ASAN_OPTIONS=allocator_may_return_null=1; export ASAN_OPTIONS
 K=kernels_dsl/01_copy.dgk
 G=kernels_dsl/bf16_gemm.dgk
 bad=0
