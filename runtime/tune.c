@@ -121,9 +121,9 @@ static bool compile_ptx(const struct tune_ask *ask, struct candidate *c)
     struct compile_options o = *ask->call.options;
     struct binding *tune = new_n(&c->arena, struct binding, o.n_tune + c->n + 1);
     diag_init(&d, &c->arena);
-    memcpy(tune, o.tune, sizeof *tune * (size_t)o.n_tune);
-    memcpy(tune + o.n_tune, c->at, sizeof *tune * (size_t)c->n);
-    o.tune = tune, o.n_tune += c->n;
+    for (int i = 0; i < o.n_tune; i++) tune[i] = o.tune[i];
+    for (int i = 0; i < c->n; i++) tune[o.n_tune++] = c->at[i];
+    o.tune = tune;
     struct node *file = dsl_parse_file(&c->arena, &d, ask->path, ask->import_dirs, ask->n_import_dirs);
     if (!d.errors) dsl_check(&c->arena, &d, file);
     struct node *kernel = d.errors ? NULL : dsl_kernel(file, intern(ask->call.kernel->name));
@@ -488,7 +488,7 @@ static void add_neighbours(struct tuner *t, const struct candidate *of)
             if (strcmp(space.at[s].name, of->at[k].name)) continue;
             for (int x = 0; x < space.at[s].choices.n && x < 32; x++) {
                 struct binding *at = new_n(t->arena, struct binding, of->n + 1);
-                memcpy(at, of->at, sizeof *at * (size_t)of->n);
+                for (int i = 0; i < of->n; i++) at[i] = of->at[i];
                 at[k].value = space.at[s].choices.at[x];
                 add(t, at, of->n);
             }
