@@ -10,8 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/dgk.h"
+
 #define HEAD "dgc tune 1\n"
-#define RELEASE "0.1.0" /* of the compiler; a new one measures anew */
 
 static const char *const state_names[] = { "timed", "checked", "bad" };
 
@@ -129,7 +130,7 @@ bool tunedb_key(const struct choose_ask *ask, struct tunedb_key *out)
     for (int i = 0; i < o->n_tune; i++) buf_printf(&b, " %s=%s", o->tune[i].name, o->tune[i].value);
     buf_printf(&b, "\n");
     out->call = arena_strndup(ask->arena, b.at, b.n);
-    out->made_by = arena_printf(ask->arena, "source %016" PRIx64 "\ncompiler %s\n", source_hash(ask), RELEASE);
+    out->made_by = arena_printf(ask->arena, "source %016" PRIx64 "\ncompiler %s\n", source_hash(ask), DGK_VERSION);
     buf_free(&b);
     return known;
 }
