@@ -14,12 +14,12 @@ enum { MOST_HOISTED = 64, WORKING_REGS = 80 }; /* registers of values kept over 
 
 int hoist_room(struct gen *g)
 {
-    int threads = 0, all;
-    for (int i = 0; i < g->roles.n; i++) threads += 32 * g->roles.at[i].slot_warps;
-    all = g->role->regs ? g->role->regs : 65536 / (threads ? threads : 1);
+    int warps = 0, all, least = g->family && g->family->async ? MOST_HOISTED / 4 : 0; /* else fragments of operands take theirs */
+    for (int i = 0; i < g->roles.n; i++) warps += g->roles.at[i].slot_warps;
+    all = g->role->regs ? g->role->regs : 16384 / 32 / ((warps + 3) / 4 + !warps); /* a quarter of the registers to a quarter of the warps */
     if (all > 255) all = 255;
     all -= tile_registers(g) + WORKING_REGS;
-    return all < MOST_HOISTED / 4 ? MOST_HOISTED / 4 : all > MOST_HOISTED ? MOST_HOISTED : all;
+    return all < least ? least : all > MOST_HOISTED ? MOST_HOISTED : all;
 }
 
 void hoist_consume(struct gen *g, const struct ir_pipe *p)

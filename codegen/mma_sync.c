@@ -4,6 +4,7 @@
  * bytes along K, whatever the type: a fragment register holds bytes 4q .. 4q+3 of a 16-byte row (q = lane % 4). Where the
  * contiguous axis is M or N, .trans does the same for 16-bit types, and 32-bit ones are loaded one by one.
  * PTX ISA, "Matrix fragments for mma.m16n8k16" and its neighbours, "ldmatrix". */
+#include "codegen/eval.h"
 #include "codegen/mma_common.h"
 
 #include <string.h>
@@ -320,21 +321,23 @@ static const struct sync_type *sync_type(enum type t)
 }
 
 /* The block-scaled form with scales of 1 where there is one: the plain form of fp8 runs at half its rate. */
-static void emit_unit_scales(struct gen *g, const struct sync_type *ta, const struct sync_type *tb, const struct opd *d, const struct opd *a, const struct opd *b)
+static void emit_unit_scales(struct gen *g, const struct sync_type *ta, const struct sync_type *tb, const struct opd *d, const struct opd *a, const struct opd *b,
+                             const struct opd *c)
 {
     struct opd one = lir_in_reg(g->l, opd_imm(0x7f7f7f7f), RC_B32); /* ue8m0: 2^0 */
     lir_emit(g->l, "mma.sync.aligned.m16n8k32.row.col.kind::mxf8f6f4.block_scale.scale_vec::1X.f32.%s.%s.f32.ue8m0 %R, %R, %R, %R, {%r}, {0, 0}, {%r}, {0, 0}",
-             ta->name, tb->name, d, 4, a, 4, b, 2, d, 4, one, one);
+             ta->name, tb->name, d, 4, a, 4, b, 2, c, 4, one, one);
 }
 
-static void emit_mma(struct gen *g, const struct mma_op *op, const struct opd *d, const struct opd *a, const struct opd *b)
+/* D = A B + C */
+static void emit_mma(struct gen *g, const struct mma_op *op, const struct opd *d, const struct opd *a, const struct opd *b, const struct opd *c)
 {
     const struct sync_type *ta = sync_type(op->a.type), *tb = sync_type(op->b.type);
     if (target_has(g->target, HAS_MMA_BLOCK_SCALE) && type_is_float(ta->type) && ta->k == 32) {
-        emit_unit_scales(g, ta, tb, d, a, b);
+        emit_unit_scales(g, ta, tb, d, a, b, c);
         return;
     }
-    lir_emit(g->l, "mma.sync.aligned.m16n8k%d.row.col.%s.%s.%s.%s %R, %R, %R, %R", ta->k, ta->acc, ta->name, tb->name, ta->acc, d, 4, a, 4, b, 2, d, 4);
+    lir_emit(g->l, "mma.sync.aligned.m16n8k%d.row.col.%s.%s.%s.%s %R, %R, %R, %R", ta->k, ta->acc, ta->name, tb->name, ta->acc, d, 4, a, 4, b, 2, c, 4);
 }
 
 /* fp8 is an instruction from sm_89 on (in hardware or as ptxas' own sequence). */
@@ -346,57 +349,79 @@ static bool must_widen(struct gen *g, const struct mma_op *op)
 /* Fragments of one step: A [m_atoms][4], B [n_atoms][2]. */
 struct fragments {
     struct opd *a, *b;
+    bool first; /* the first step of a sum that begins at zero */
 };
 
-static struct fragments load_step(struct gen *g, const struct mma_op *op, struct reader *a, struct reader *b, const struct opd *a_regs, int step)
+static const struct opd *atom_of(const struct mma_acc *acc, int m, int n) { return acc->regs + (m * acc->n_atoms + n) * 4; }
+
+static void load_b(struct reader *b, const struct mma_acc *acc, const struct fragments *f, int step, int n)
+{
+    load_fragment(b, step, n / 2, f->b + n * 2, n + 1 < acc->n_atoms ? 4 : 2);
+}
+
+static struct fragments load_a(struct gen *g, const struct mma_op *op, struct reader *a, const struct opd *a_regs, int step)
 {
     const struct mma_acc *acc = op->acc;
-    struct fragments f = { new_n(g->arena, struct opd, acc->m_atoms * 4), new_n(g->arena, struct opd, acc->n_atoms * 2 + 2) };
+    struct fragments f = { new_n(g->arena, struct opd, acc->m_atoms * 4), new_n(g->arena, struct opd, acc->n_atoms * 2 + 2), !step && !op->s->flag };
     for (int m = 0; m < acc->m_atoms; m++) {
         if (a_regs) memcpy(f.a + m * 4, a_regs + (step * acc->m_atoms + m) * 4, 4 * sizeof *f.a);
         else load_fragment(a, step, m, f.a + m * 4, 4);
     }
-    for (int n = 0; n < acc->n_atoms; n += 2) load_fragment(b, step, n / 2, f.b + n * 2, n + 1 < acc->n_atoms ? 4 : 2);
     return f;
 }
 
-static const struct opd *atom_of(const struct mma_acc *acc, int m, int n) { return acc->regs + (m * acc->n_atoms + n) * 4; }
+static struct fragments load_step(struct gen *g, const struct mma_op *op, struct reader *a, struct reader *b, const struct opd *a_regs, int step)
+{
+    struct fragments f = load_a(g, op, a, a_regs, step);
+    for (int n = 0; n < op->acc->n_atoms; n += 2) load_b(b, op->acc, &f, step, n);
+    return f;
+}
+
+/* What an atom's product is added to: the atom, or zero. */
+static const struct opd *added_to(struct gen *g, const struct fragments *f, const struct opd *d)
+{
+    if (!f->first) return d;
+    struct opd *zeros = new_n(g->arena, struct opd, 4);
+    for (int i = 0; i < 4; i++) zeros[i] = i ? zeros[0] : lir_in_reg(g->l, opd_imm(0), RC_B32);
+    return zeros;
+}
 
 static void widen(struct gen *g, enum type t, const struct opd *x, int n, int pair, struct opd *out)
 {
     for (int r = 0; r < n; r++) out[r] = widen_pair(g, t, x[r], pair);
 }
 
-/* The low halves of all four-byte groups first, then the high ones: K is permuted alike on both sides. The longer side is
- * widened as it is used, so that few values are alive at a time. */
-static void multiply_widened(struct gen *g, const struct mma_op *op, const struct fragments *f)
+/* Columns from .. to of the step, widened: the low halves of all four-byte groups first, then the high ones. K is permuted
+ * alike on both sides. The side with more fragments is widened as it is used, so that few values are alive at a time. */
+static void multiply_widened(struct gen *g, const struct mma_op *op, const struct fragments *f, int from, int to)
 {
     const struct mma_acc *acc = op->acc;
-    bool a_kept = acc->m_atoms * 4 <= acc->n_atoms * 2;
-    int kept = a_kept ? acc->m_atoms : acc->n_atoms, other = a_kept ? acc->n_atoms : acc->m_atoms;
-    int na = 4, nb = 2, n_kept = a_kept ? na : nb, n_other = a_kept ? nb : na;
-    struct opd *wide = new_n(g->arena, struct opd, kept * n_kept), now[4];
+    bool a_kept = acc->m_atoms * 4 <= (to - from) * 2;
+    int kept = a_kept ? acc->m_atoms : to - from, other = a_kept ? to - from : acc->m_atoms, size[2] = { 4, 2 };
+    const struct opd *side[2] = { f->a, f->b + from * 2 };
+    enum type type[2] = { op->a.type, op->b.type };
+    struct opd *wide = new_n(g->arena, struct opd, kept * size[!a_kept]), now[4];
     for (int pair = 0; pair < 2; pair++) {
-        widen(g, (a_kept ? &op->a : &op->b)->type, a_kept ? f->a : f->b, kept * n_kept, pair, wide);
+        widen(g, type[!a_kept], side[!a_kept], kept * size[!a_kept], pair, wide);
         for (int i = 0; i < other; i++) {
-            widen(g, (a_kept ? &op->b : &op->a)->type, (a_kept ? f->b : f->a) + i * n_other, n_other, pair, now);
+            widen(g, type[a_kept], side[a_kept] + i * size[a_kept], size[a_kept], pair, now);
             for (int k = 0; k < kept; k++) {
-                const struct opd *d = a_kept ? atom_of(acc, k, i) : atom_of(acc, i, k), *a = a_kept ? wide + k * na : now, *b = a_kept ? now : wide + k * nb;
-                lir_emit(g->l, "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 %R, %R, %R, %R", d, 4, a, 4, b, 2, d, 4);
+                const struct opd *d = a_kept ? atom_of(acc, k, from + i) : atom_of(acc, i, from + k), *mine = wide + k * size[!a_kept];
+                lir_emit(g->l, "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 %R, %R, %R, %R", d, 4, a_kept ? mine : now, 4, a_kept ? now : mine, 2,
+                         pair ? d : added_to(g, f, d), 4);
             }
         }
     }
 }
 
-static void multiply_step(struct gen *g, const struct mma_op *op, const struct fragments *f)
+static void multiply_columns(struct gen *g, const struct mma_op *op, const struct fragments *f, int from, int to)
 {
-    const struct mma_acc *acc = op->acc;
     if (must_widen(g, op)) {
-        multiply_widened(g, op, f);
+        multiply_widened(g, op, f, from, to);
         return;
     }
-    for (int m = 0; m < acc->m_atoms; m++)
-        for (int n = 0; n < acc->n_atoms; n++) emit_mma(g, op, atom_of(acc, m, n), f->a + m * 4, f->b + n * 2);
+    for (int m = 0; m < op->acc->m_atoms; m++)
+        for (int n = from; n < to; n++) emit_mma(g, op, atom_of(op->acc, m, n), f->a + m * 4, f->b + n * 2, added_to(g, f, atom_of(op->acc, m, n)));
 }
 
 static void zero(struct gen *g, struct mma_acc *acc)
@@ -404,7 +429,33 @@ static void zero(struct gen *g, struct mma_acc *acc)
     for (int r = 0; r < acc->nregs; r++) lir_set(g->l, acc->regs[r], opd_imm(0));
 }
 
+/* Every fragment is loaded right before it is used. */
+static void multiply_lazily(struct gen *g, struct mma_op *op, struct reader *a, struct reader *b, const struct opd *a_regs)
+{
+    for (int step = 0; step < op->steps.n; step++) {
+        struct fragments f = load_a(g, op, a, a_regs, step);
+        for (int n = 0; n < op->acc->n_atoms; n += 2) {
+            load_b(b, op->acc, &f, step, n);
+            multiply_columns(g, op, &f, n, n + 2 < op->acc->n_atoms ? n + 2 : op->acc->n_atoms);
+        }
+    }
+}
+
 /* The next step's fragments are loaded before this one's are multiplied. */
+static void multiply_ahead(struct gen *g, struct mma_op *op, struct reader *a, struct reader *b, const struct opd *a_regs)
+{
+    struct fragments now = load_step(g, op, a, b, a_regs, 0);
+    for (int step = 0; step < op->steps.n; step++) {
+        struct fragments next = { 0 };
+        if (step + 1 < op->steps.n) next = load_step(g, op, a, b, a_regs, step + 1);
+        multiply_columns(g, op, &now, 0, op->acc->n_atoms);
+        now = next;
+    }
+}
+
+/* Whether a thread has the registers to hold the fragments of two steps. */
+static bool room_ahead(struct gen *g, const struct mma_acc *acc) { return hoist_room(g) >= acc->m_atoms * 4 + acc->n_atoms * 2; }
+
 static void mma(struct gen *g, struct ir_stmt *s)
 {
     struct mma_op *op = mma_op_of(g, s);
@@ -414,15 +465,8 @@ static void mma(struct gen *g, struct ir_stmt *s)
     if (from_registers(&op->a) && !(a_regs = register_fragments(g, op))) return;
     if (op->a.buffer >= 0) mma_fill_buffer(g, op, &op->a, NULL);
     if (op->b.buffer >= 0) mma_fill_buffer(g, op, &op->b, NULL);
-    if (!s->flag) zero(g, op->acc);
     struct reader a = a_regs ? (struct reader){ 0 } : reader_start(g, op, &op->a, false), b = reader_start(g, op, &op->b, true);
-    struct fragments now = load_step(g, op, &a, &b, a_regs, 0);
-    for (int step = 0; step < op->steps.n; step++) {
-        struct fragments next = { 0 };
-        if (step + 1 < op->steps.n) next = load_step(g, op, &a, &b, a_regs, step + 1);
-        multiply_step(g, op, &now);
-        now = next;
-    }
+    (room_ahead(g, op->acc) ? multiply_ahead : multiply_lazily)(g, op, &a, &b, a_regs);
 }
 
 /* ---- accumulators ---- */
