@@ -256,7 +256,8 @@ static int modest_regs(const struct gen_role *r, int at_entry)
 {
     int reads = 0;
     ir_walk(&r->ir->body, count_reads, &reads);
-    int copy = reads > count_fills(&r->ir->body) ? LOOKUP_REGS : COPY_REGS, want = r->single || r->warps == 1 ? copy : COMPUTE_REGS;
+    bool copies = r->single && reads <= count_fills(&r->ir->body);
+    int want = copies ? COPY_REGS : r->single || r->warps == 1 ? LOOKUP_REGS : COMPUTE_REGS;
     return want < at_entry ? want : at_entry;
 }
 

@@ -358,7 +358,7 @@ static int loop_depth(const ir_block *b, const struct ir_pipe *p, int depth)
     return most;
 }
 
-enum { MOST_SLOTS = 8 };
+enum { MOST_SLOTS = 8, LITTLE = 128 };
 
 static int pipe_bytes(const struct gen_pipe *p, int depth) { return p->slot_bytes * depth + p->pad + 1024; }
 
@@ -449,6 +449,37 @@ static bool reduces_any(const ir_block *b)
     return false;
 }
 
+/* Elements a role writes to its slots itself, at most for one of its fields. */
+static int64_t written_by(const struct gen *g, const struct gen_role *r)
+{
+    int64_t most = 0;
+    for (int i = 0; i < g->fn->pipes.n; i++) {
+        const struct gen_pipe *p = g->fn->pipes.at[i]->cg;
+        for (int k = 0; p->producer == r && k < p->ir->fields.n; k++) {
+            const struct gen_field *f = p->ir->fields.at[k]->cg;
+            int64_t n = (int64_t)f->rows * f->cols;
+            if (f->plan->kind != FILL_TMA && n > most) most = n;
+        }
+    }
+    return most;
+}
+
+/* A producing role that does anything but fill runs on all its threads; a reduction takes whole warps, one will do; so it
+ * does where little is written. */
+static void choose_producers(struct gen *g)
+{
+    for (int i = 0; i < g->roles.n; i++) {
+        struct gen_role *r = &g->roles.at[i];
+        if (!r->produces || r->consumes || r->has_mma || !pipe_only_fills(&r->ir->body)) {
+            r->single = false;
+            continue;
+        }
+        if (r->single && !reduces_any(&g->fn->task) && !reduces_any(&r->ir->body)) continue;
+        if (r->single || (!r->ir->warps_m && written_by(g, r) <= LITTLE)) r->warps = 1;
+        r->single = false;
+    }
+}
+
 void pipe_plan(struct gen *g)
 {
     struct ir_fn *fn = g->fn;
@@ -475,14 +506,7 @@ void pipe_plan(struct gen *g)
         }
         p->slot_bytes = (p->slot_bytes + 1023) / 1024 * 1024;
     }
-    for (int i = 0; i < g->roles.n; i++) { /* a producing role that does anything but fill runs on all its threads */
-        struct gen_role *r = &g->roles.at[i];
-        if (!r->single) continue;
-        r->single = pipe_only_fills(&r->ir->body);
-        if (!r->single || !(reduces_any(&fn->task) || reduces_any(&r->ir->body))) continue;
-        r->single = false; /* a reduction takes whole warps: one will do */
-        r->warps = 1;
-    }
+    choose_producers(g);
     if (g->failed) return;
     for (int i = 0; i < fn->pipes.n; i++) mma_slot_pad(g, fn->pipes.at[i]->cg);
     choose_depths(g);
