@@ -210,15 +210,16 @@ static void plan_roles(struct gen *g)
         vec_push(g->arena, &g->roles, r);
     }
     if (g->roles.n > 15) gen_error(g, g->fn->span, "%d roles; a CTA has named barriers for 15", g->roles.n);
+    for (int i = 0; i < g->roles.n; i++)
+        if (g->roles.at[i].has_mma) g->family->plan(g, &g->roles.at[i]);
     for (int i = 0; i < g->roles.n; i++) {
         struct gen_role *r = &g->roles.at[i];
-        if (r->has_mma) g->family->plan(g, r);
-        else if (!r->warps) r->warps = r->produces && !r->consumes ? COPY_WARPS : DEFAULT_WARPS;
+        if (!r->has_mma && !r->warps) r->warps = r->produces && !r->consumes ? COPY_WARPS : DEFAULT_WARPS;
     }
 }
 
-/* Warps are numbered role by role, tensor-core roles first so that their warpgroups are aligned. Beside warpgroups a
- * producer gets a whole one, so that setmaxnreg may move its registers. */
+/* Warps are numbered role by role, first those whose warpgroups must be aligned. Beside warpgroups that hold accumulators
+ * in registers a producer gets a whole one, so that setmaxnreg may move its registers. */
 static int number_warps(struct gen *g)
 {
     int warp = 0;
@@ -226,9 +227,10 @@ static int number_warps(struct gen *g)
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < g->roles.n; i++) {
             struct gen_role *r = &g->roles.at[i];
-            if (r->has_mma != (pass == 0)) continue;
+            bool aligned = r->drains || (r->has_mma && !r->ir->drain);
+            if (aligned != (pass == 0)) continue;
             if (r->single) r->warps = 1;
-            groups |= r->has_mma && g->family->async;
+            groups |= r->has_mma && g->family->async && !g->family->places;
             r->warp0 = warp;
             r->slot_warps = groups ? (r->warps + 3) / 4 * 4 : r->warps;
             warp += r->slot_warps;
@@ -367,7 +369,7 @@ static void emit_role(struct gen *g, struct gen_role *r, struct place p)
         lir_emit(l, "@%r bra %l", out, end);
     }
     pipe_begin_role(g);
-    if (r->has_mma && g->family->begin_role) g->family->begin_role(g);
+    if ((r->has_mma || r->drains) && g->family->begin_role) g->family->begin_role(g);
     gen_block(g, &g->fn->task);
     store_finish(g);
     if (end >= 0) lir_place(l, end);
