@@ -415,15 +415,16 @@ static void choose_depths(struct gen *g)
         }
         p->depth = p->ir->depth ? p->ir->depth : nest > 0 ? 2 : 1;
         room -= pipe_bytes(p, p->depth);
-        if (!p->ir->depth && nest > best && nest > 0) best = nest, inner = p;
+        bool operand = p->producer && p->producer->drains; /* filled at the rate of products: two slots are enough */
+        if (!p->ir->depth && !operand && nest > best && nest > 0) best = nest, inner = p;
     }
     if (inner && room > 0 && inner->slot_bytes) {
         int more = room / inner->slot_bytes;
         inner->depth = inner->depth + more > MOST_SLOTS ? MOST_SLOTS : inner->depth + more;
     }
-    for (int i = 0; i < g->fn->pipes.n && room < 0; i++) {
-        struct gen_pipe *p = g->fn->pipes.at[i]->cg;
-        if (p->ir->depth || p->ir->home || p->depth == 1) continue;
+    for (int n = 0, all = g->fn->pipes.n; n < 2 * all && room < 0; n++) { /* what a drain fills first */
+        struct gen_pipe *p = g->fn->pipes.at[n % all]->cg;
+        if (p->ir->depth || p->ir->home || p->depth == 1 || (n < all && !(p->producer && p->producer->drains))) continue;
         room += p->slot_bytes;
         p->depth = 1;
     }

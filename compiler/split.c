@@ -25,6 +25,7 @@ struct ring {
     struct ir_var *var;
     struct ir_pipe *full, *back;
     bool open;                /* inside a run: all that touches it is the issuer's */
+    bool away;                /* handed over and not taken yet */
 };
 
 /* Neighbouring statements of a block that only multiply into an accumulator: one produce. */
@@ -90,7 +91,47 @@ static bool begins_anew(const struct ir_stmt *s, const struct ir_var *v)
     return false;
 }
 
+static bool loops(const struct ir_stmt *s) { return s->kind == S_for || s->kind == S_while; }
+
+static bool only_issue(int by) { return by & BY_ISSUE && !(by & BY_DRAIN); }
+
+/* ---- where the value is: taken by the drain as late as can be, so that its registers are free until then */
+
+/* Whether v is away after b, when it is before. A run leaves it away, the drain's use takes it. */
+static bool ends_away(const ir_block *b, const struct ir_var *v, bool away)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        int by = touches(s, v);
+        if (!by) continue;
+        if (only_issue(by)) away = true;
+        else if (!(by & BY_ISSUE)) away = false; /* a zero before a run, too: the run follows */
+        else if (s->kind == S_consume) away = ends_away(&s->body, v, away);
+        else if (loops(s)) away = away && ends_away(&s->body, v, true);
+        else away = ends_away(&s->body, v, away) && ends_away(&s->other, v, away);
+    }
+    return away;
+}
+
+/* A loop, perhaps in scopes of consume, that finds v away and leaves it away. */
+static bool keeps_away(const struct ir_stmt *s, const struct ir_var *v)
+{
+    if (loops(s)) return ends_away(&s->body, v, true);
+    for (int i = 0; s->kind == S_consume && i < s->body.n; i++)
+        if (touches(s->body.at[i], v)) return keeps_away(s->body.at[i], v);
+    return false;
+}
+
 /* ---- runs of a block */
+
+/* A zero that only a loop follows which finds the value away is the issuer's: a run of its own. */
+static void end_run(struct split *sp, const ir_block *b, int i, struct run *r, runs *out)
+{
+    bool mixed = i < b->n && touches(b->at[i], r->ring->var) & BY_ISSUE;
+    if (r->start < 0 && r->zero >= 0 && mixed && keeps_away(b->at[i], r->ring->var)) r->start = r->end = r->zero;
+    if (r->start >= 0) vec_push(sp->p->arena, out, *r);
+    *r = (struct run){.ring = r->ring, .start = -1, .zero = -1};
+}
 
 static void runs_of(struct split *sp, const ir_block *b, struct ring *g, runs *out)
 {
@@ -99,13 +140,10 @@ static void runs_of(struct split *sp, const ir_block *b, struct ring *g, runs *o
         int by = i < b->n ? touches(b->at[i], g->var) : BY_DRAIN;
         if (!by) continue;
         if (by == BY_ZERO && b->at[i]->kind == S_let && r.start < 0) r.zero = i;
-        else if (by & BY_ISSUE && !(by & BY_DRAIN)) {
+        else if (only_issue(by)) {
             if (r.start < 0) r.start = i, r.back = r.zero < 0 && !begins_anew(b->at[i], g->var);
             r.end = i;
-        } else {
-            if (r.start >= 0) vec_push(sp->p->arena, out, r);
-            r = (struct run){.ring = g, .start = -1, .zero = -1};
-        }
+        } else end_run(sp, b, i, &r, out);
     }
 }
 
@@ -201,6 +239,13 @@ static void take(struct split *sp, ir_block *b, struct ir_pipe *pipe, struct spa
     let->expr = slot_of(sp, pipe);
 }
 
+/* The drain has the value from here on. */
+static void bring(struct split *sp, struct ring *g, ir_block *drain, struct span at)
+{
+    if (g->away) take(sp, drain, g->full, at);
+    g->away = false;
+}
+
 /* ---- runs, in both sites */
 
 /* Returns the block that the run's statements go to. */
@@ -210,6 +255,7 @@ static ir_block *open_run(struct split *sp, const ir_block *b, const struct run 
     struct ir_var *v = g->var;
     struct span at = b->at[r->start]->span;
     struct arena *a = sp->p->arena;
+    bring(sp, g, drain, at);
     if (!g->full) g->full = new_pipe(sp, arena_printf(a, "%s.full", v->name), v, v->type, v->axes, v->naxes, v->span);
     if (r->back && !g->back) {
         g->back = new_pipe(sp, arena_printf(a, "%s.back", v->name), v, v->type, v->axes, v->naxes, v->span);
@@ -229,13 +275,13 @@ static ir_block *open_run(struct split *sp, const ir_block *b, const struct run 
     return &produce->body;
 }
 
-static void close_run(struct split *sp, const ir_block *b, const struct run *r, ir_block *issue, ir_block *drain)
+static void close_run(struct split *sp, const ir_block *b, const struct run *r, ir_block *issue)
 {
     struct ir_stmt *s = ir_stmt(sp->p->arena, issue, S_fill, b->at[r->end]->span);
     s->field = r->ring->full->fields.at[0];
     s->expr = ir_get(sp->p->arena, r->ring->var);
-    take(sp, drain, r->ring->full, s->span);
     r->ring->open = false;
+    r->ring->away = true;
 }
 
 /* ---- products */
@@ -312,7 +358,6 @@ static ir_block *hand_operand(struct split *sp, const struct ir_stmt *s, struct 
     for (int i = 0; i < fn->pipes.n; i++)
         if (fn->pipes.at[i]->name == name) name = intern(arena_printf(sp->p->arena, "%s.operand.%d", s->var->name, ++twin + 1)), i = -1;
     struct ir_pipe *pipe = new_pipe(sp, name, NULL, (*e)->type, axes, n, s->span);
-    pipe->depth = 1;
     fill(sp, scope(sp, drain, S_produce, pipe, s->span), cut(sp, s, *e));
     *e = slot_of(sp, pipe);
     (*e)->span = s->span;
@@ -356,15 +401,59 @@ static struct ring *ring_of(struct split *sp, const struct ir_var *v)
     return NULL;
 }
 
+/* Before s: brings what its expressions use, and what loops and conditions would bring or not by turns. */
+static void bring_for(struct split *sp, const struct ir_stmt *s, bool taken, ir_block *drain)
+{
+    for (int i = 0; i < sp->rings.n; i++) {
+        struct ring *g = sp->rings.at[i];
+        int by = g->open ? 0 : touches(s, g->var);
+        if (!by || (by == BY_ZERO && taken)) continue;
+        struct find f = {g->var, false};
+        ir_walk_stmt(s, find_get, &f);
+        bool inside = by & BY_ISSUE && (s->kind == S_consume || s->kind == S_if || (loops(s) && ends_away(&s->body, g->var, true)));
+        if (f.found || !inside) bring(sp, g, drain, s->span);
+    }
+}
+
+static void emit_loop(struct split *sp, const struct ir_stmt *s, struct ir_stmt *issue, struct ir_stmt *drain)
+{
+    bool *away = new_n(sp->p->arena, bool, sp->rings.n);
+    for (int i = 0; i < sp->rings.n; i++) away[i] = sp->rings.at[i]->away;
+    emit_block(sp, &s->body, &issue->body, &drain->body);
+    for (int i = 0; i < sp->rings.n; i++) {
+        if (!away[i]) bring(sp, sp->rings.at[i], &drain->body, s->span);
+        if (away[i] != sp->rings.at[i]->away) give_up(sp, "a loop takes an accumulator that it does not hand over again");
+    }
+}
+
+static void emit_if(struct split *sp, const struct ir_stmt *s, struct ir_stmt *issue, struct ir_stmt *drain)
+{
+    bool *away = new_n(sp->p->arena, bool, 2 * sp->rings.n), *then = away + sp->rings.n;
+    for (int i = 0; i < sp->rings.n; i++) away[i] = sp->rings.at[i]->away;
+    emit_block(sp, &s->body, &issue->body, &drain->body);
+    for (int i = 0; i < sp->rings.n; i++) {
+        then[i] = sp->rings.at[i]->away;
+        sp->rings.at[i]->away = away[i];
+    }
+    emit_block(sp, &s->other, &issue->other, &drain->other);
+    for (int i = 0; i < sp->rings.n; i++) {
+        struct ring *g = sp->rings.at[i];
+        if (then[i] == g->away) continue;
+        g->away = true;
+        bring(sp, g, then[i] ? &drain->body : &drain->other, s->span);
+    }
+}
+
 static void emit_stmt(struct split *sp, struct ir_stmt *s, bool taken, ir_block *issue, ir_block *drain)
 {
+    bring_for(sp, s, taken, drain);
     struct ring *g = s->kind == S_let ? ring_of(sp, s->var) : NULL;
     bool scalar = s->kind == S_let && !s->var->naxes && !s->var->accum;
     if (s->kind == S_mma) emit_mma(sp, s, issue, drain);
     else if (s->kind == S_for || s->kind == S_while || s->kind == S_if || s->kind == S_consume) {
         struct ir_stmt *i = copy_head(sp, s, issue), *d = copy_head(sp, s, drain);
-        emit_block(sp, &s->body, &i->body, &d->body);
-        emit_block(sp, &s->other, &i->other, &d->other);
+        if (loops(s)) emit_loop(sp, s, i, d);
+        else emit_if(sp, s, i, d);
     } else if (scalar || s->kind == S_bind) {
         copy_head(sp, s, issue);
         copy_head(sp, s, drain);
@@ -392,7 +481,7 @@ static void emit_block(struct split *sp, const ir_block *b, ir_block *issue, ir_
         }
         emit_stmt(sp, b->at[i], taken, into[depth], drain);
         while (depth && all.at[which[depth - 1]].end == i) {
-            close_run(sp, b, &all.at[which[depth - 1]], into[depth], drain);
+            close_run(sp, b, &all.at[which[depth - 1]], into[depth]);
             depth--;
         }
     }
@@ -437,6 +526,7 @@ static void split_role(struct pass_state *p, int at)
     int pipes = p->fn->pipes.n;
     ir_block issue = {0}, drain = {0};
     emit_block(&sp, &sp.role->body, &issue, &drain);
+    for (int i = 0; i < sp.rings.n; i++) bring(&sp, sp.rings.at[i], &drain, sp.role->span);
     if (!sp.why) sp.why = site_prune(p, &sp.role->body, &issue, &drain);
     if (sp.why) {
         p->fn->pipes.n = pipes;
