@@ -93,6 +93,7 @@ struct gen {
     VEC(struct gen_role) roles;
     VEC(struct diag_msg) costs; /* gen_cost's */
     VEC(struct gen_barrier) barriers; /* made by gen_barrier, in plan or setup */
+    int tail, tail_regs;      /* from this warp on: roles of one warp, which share a warpgroup; the registers they keep, 0: as at entry */
     struct gen_role *role;    /* being emitted */
     int smem_used;            /* bytes of dynamic shared memory laid out so far */
     struct opd smem;          /* shared address of dynamic shared memory (u32) */
