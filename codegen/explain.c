@@ -69,10 +69,12 @@ static void explain_pipes(const struct gen *g, struct buf *out)
 {
     for (int i = 0; i < g->fn->pipes.n; i++) {
         const struct gen_pipe *p = g->fn->pipes.at[i]->cg;
-        buf_printf(out, "  pipe %-8s %d slots of %d bytes at %d; full barrier: %d arrivals", p->ir->name, p->depth, p->slot_bytes, p->offset, p->full_count);
+        buf_printf(out, "  pipe %-8s %d slots", p->ir->name, p->depth);
+        if (p->ir->home) buf_printf(out, " in tensor memory, where '%s' lies; full barrier: %d arrivals", p->ir->home->name, p->full_count);
+        else buf_printf(out, " of %d bytes at %d; full barrier: %d arrivals", p->slot_bytes, p->offset, p->full_count);
         if (p->tx_bytes) buf_printf(out, " and %d bytes", p->tx_bytes);
         buf_printf(out, ", empty: %d%s\n", p->empty_count, p->commit_releases ? " (commit)" : "");
-        for (int k = 0; k < p->ir->fields.n; k++) explain_field(g, p->ir->fields.at[k]->cg, out);
+        for (int k = 0; !p->ir->home && k < p->ir->fields.n; k++) explain_field(g, p->ir->fields.at[k]->cg, out);
     }
 }
 

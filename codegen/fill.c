@@ -130,10 +130,26 @@ void walk_tile(struct gen *g, const struct layout *lay, int vec, walk_part *part
     walk_along(g, &w, 0);
 }
 
+/* Of a tile that registers hold: each thread stores what it has. */
+static const struct layout *own_layout(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
+{
+    const struct layout *lay = g->role->drains ? gen_anchor(g, s->expr) : NULL;
+    for (int a = 0; lay && a < f->ir->naxes; a++)
+        if (eval_index(lay, f->ir->axes[a]) < 0) return NULL;
+    return lay ? layout_project(g->arena, lay, f->ir->axes, f->ir->naxes) : NULL;
+}
+
 void fill_computed(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
 {
     struct computed c = { f, s };
-    const struct layout *lay = fill_layout(g, f, s);
+    const struct layout *lay = own_layout(g, f, s);
+    if (lay) {
+        struct opd start[IR_RANK];
+        for (int a = 0; a < IR_RANK; a++) start[a] = opd_imm(0);
+        fill_part(g, &c, lay, start);
+        return;
+    }
+    lay = fill_layout(g, f, s);
     bool vec = lay->n && lay->digit[0].axis == f->inner && lay->digit[0].stride == 1;
     walk_tile(g, lay, vec ? 2 : 1, fill_part, &c);
 }

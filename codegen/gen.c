@@ -210,34 +210,49 @@ static void plan_roles(struct gen *g)
         vec_push(g->arena, &g->roles, r);
     }
     if (g->roles.n > 15) gen_error(g, g->fn->span, "%d roles; a CTA has named barriers for 15", g->roles.n);
+    for (int i = 0; i < g->roles.n; i++)
+        if (g->roles.at[i].has_mma) g->family->plan(g, &g->roles.at[i]);
     for (int i = 0; i < g->roles.n; i++) {
         struct gen_role *r = &g->roles.at[i];
-        if (r->has_mma) g->family->plan(g, r);
-        else if (!r->warps) r->warps = r->produces && !r->consumes ? COPY_WARPS : DEFAULT_WARPS;
+        if (!r->has_mma && !r->warps) r->warps = r->produces && !r->consumes ? COPY_WARPS : DEFAULT_WARPS;
     }
 }
 
-/* Warps are numbered role by role, tensor-core roles first so that their warpgroups are aligned. Beside warpgroups a
- * producer gets a whole one, so that setmaxnreg may move its registers. */
+/* Holds accumulators, or what is read from them: its warps are whole warpgroups, aligned. */
+static bool computes(const struct gen_role *r) { return r->drains || (r->has_mma && !r->ir->drain); }
+
+static int place_warps(struct gen_role *r, int warp, int slot_warps)
+{
+    r->warp0 = warp;
+    r->slot_warps = slot_warps;
+    return warp + slot_warps;
+}
+
+/* Warps are numbered role by role, first those that compute. Beside them a producer gets whole warpgroups, so that
+ * setmaxnreg may move its registers; where roles are split, those of one warp share the last warpgroup. */
 static int number_warps(struct gen *g)
 {
     int warp = 0;
-    bool groups = false;
-    for (int pass = 0; pass < 2; pass++)
+    bool groups = false, split = false;
+    struct gen_role *last = NULL;
+    for (int i = 0; i < g->roles.n; i++) split |= g->roles.at[i].drains;
+    for (int pass = 0; pass < 3; pass++) {
+        if (pass == 2) g->tail = warp;
         for (int i = 0; i < g->roles.n; i++) {
             struct gen_role *r = &g->roles.at[i];
-            if (r->has_mma != (pass == 0)) continue;
             if (r->single) r->warps = 1;
-            groups |= r->has_mma && g->family->async;
-            r->warp0 = warp;
-            r->slot_warps = groups ? (r->warps + 3) / 4 * 4 : r->warps;
-            warp += r->slot_warps;
+            if (pass != (computes(r) ? 0 : split && r->warps == 1 ? 2 : 1)) continue;
+            groups |= computes(r) && g->family->async;
+            warp = place_warps(r, warp, groups && pass < 2 ? (r->warps + 3) / 4 * 4 : r->warps);
+            last = pass == 2 ? r : NULL;
         }
+    }
+    for (; last && warp % 4; warp++) last->slot_warps++;
     if (warp > 32) gen_error(g, g->fn->span, "the roles of this kernel take %d warps; a CTA has at most 32", warp);
     return warp;
 }
 
-enum { COPY_REGS = 40, LOOKUP_REGS = 56, COMPUTE_REGS = 96, MOST_REGS = 240 };
+enum { COPY_REGS = 40, LOOKUP_REGS = 56, TAIL_REGS = 64, COMPUTE_REGS = 96, MOST_REGS = 240 };
 
 static void count_reads(void *ctx, struct ir_expr *e)
 {
@@ -261,23 +276,26 @@ static int modest_regs(const struct gen_role *r, int at_entry)
     return want < at_entry ? want : at_entry;
 }
 
-/* Registers move from other roles to tensor-core warpgroups where there are more than two warpgroups (with two, everyone
- * has 255 anyway). The pool is the CTA's own: the sum of what all end with may not exceed what it began with. */
+/* Registers move from other roles to those that compute where there are more than two warpgroups (with two, everyone has
+ * 255 anyway). The pool is the CTA's own: the sum of what all end with may not exceed what it began with. */
 static void plan_registers(struct gen *g, int warps)
 {
-    int groups = warps / 4, at_entry = 65536 / (warps * 32) / 8 * 8, math = 0, others = 0, spent = 0;
+    int groups = warps / 4, at_entry = 65536 / (warps * 32) / 8 * 8, math = 0, others = (warps - g->tail) / 4, spent = others * TAIL_REGS;
+    g->tail_regs = 0;
     if (!target_has(g->target, HAS_SETMAXNREG) || !g->family || !g->family->async || groups < 3) return;
     for (int i = 0; i < g->roles.n; i++) {
         const struct gen_role *r = &g->roles.at[i];
-        *(r->has_mma ? &math : &others) += r->slot_warps / 4;
-        if (!r->has_mma) spent += r->slot_warps / 4 * modest_regs(r, at_entry);
+        if (r->warp0 >= g->tail) continue;
+        *(computes(r) ? &math : &others) += r->slot_warps / 4;
+        if (!computes(r)) spent += r->slot_warps / 4 * modest_regs(r, at_entry);
     }
     if (!math || !others || math + others != groups) return;
     int each = (at_entry * groups - spent) / math / 8 * 8;
     if (each <= at_entry) return;
+    if (g->tail < warps) g->tail_regs = TAIL_REGS;
     for (int i = 0; i < g->roles.n; i++) {
         struct gen_role *r = &g->roles.at[i];
-        r->regs = !r->has_mma ? modest_regs(r, at_entry) : each > MOST_REGS ? MOST_REGS : each;
+        if (r->warp0 < g->tail) r->regs = !computes(r) ? modest_regs(r, at_entry) : each > MOST_REGS ? MOST_REGS : each;
     }
 }
 
@@ -359,7 +377,7 @@ static void emit_role(struct gen *g, struct gen_role *r, struct place p)
     r->scratch = lir_reg(l, RC_B32);
     r->scratch_insn = l->code.n;
     lir_emit(l, "add.u32 %r, %r, %r", r->scratch, g->smem, opd_imm(0));
-    if (r->regs) lir_emit(l, r->has_mma ? "setmaxnreg.inc.sync.aligned.u32 %d" : "setmaxnreg.dec.sync.aligned.u32 %d", r->regs);
+    if (r->regs) lir_emit(l, computes(r) ? "setmaxnreg.inc.sync.aligned.u32 %d" : "setmaxnreg.dec.sync.aligned.u32 %d", r->regs);
     int end = -1;
     if (r->single || r->slot_warps > r->warps) {
         end = lir_label(l);
@@ -367,7 +385,7 @@ static void emit_role(struct gen *g, struct gen_role *r, struct place p)
         lir_emit(l, "@%r bra %l", out, end);
     }
     pipe_begin_role(g);
-    if (r->has_mma && g->family->begin_role) g->family->begin_role(g);
+    if ((r->has_mma || r->drains) && g->family->begin_role) g->family->begin_role(g);
     gen_block(g, &g->fn->task);
     store_finish(g);
     if (end >= 0) lir_place(l, end);
@@ -376,7 +394,12 @@ static void emit_role(struct gen *g, struct gen_role *r, struct place p)
 static void emit_roles(struct gen *g, struct place p)
 {
     struct lir *l = g->l;
-    int done = lir_label(l);
+    int done = lir_label(l), not_tail = lir_label(l);
+    if (g->tail_regs) { /* by the whole warpgroup, before its roles part */
+        lir_emit(l, "@%r bra %l", lir_cmp(l, "lt", p.warp, opd_imm(g->tail)), not_tail);
+        lir_emit(l, "setmaxnreg.dec.sync.aligned.u32 %d", g->tail_regs);
+        lir_place(l, not_tail);
+    }
     for (int i = 0; i < g->roles.n; i++) {
         struct gen_role *r = &g->roles.at[i];
         int next = lir_label(l);

@@ -28,6 +28,7 @@ struct gen_role {
     int slot_warps;           /* warps reserved (a producer beside warpgroups is padded to four) */
     bool single;              /* only TMA fills: one elected thread of one warp runs it */
     bool has_mma, produces, consumes;
+    bool drains;              /* reads accumulators that its issuing site's products fill (ir_role.drain) */
     int regs;                 /* setmaxnreg, 0: none */
     int barrier;              /* named barrier for the role's threads (bar.sync id), >= 1 */
     struct opd warp, lane, thread; /* within the role; uniform warp number via shfl */
@@ -61,6 +62,7 @@ struct gen_pipe {
     int depth, slot_bytes, offset; /* offset of slot 0 in shared memory */
     int pad;                  /* bytes past the last slot that tensor cores may read: rows that they round up to */
     int full, empty;          /* offsets of the barrier arrays */
+    int flags;                /* pipes with a home: whether each slot holds a value (else zero); -1: they always do */
     int full_count, empty_count, tx_bytes;
     struct gen_role *producer;
     /* state of the role being emitted */
@@ -91,6 +93,7 @@ struct gen {
     VEC(struct gen_role) roles;
     VEC(struct diag_msg) costs; /* gen_cost's */
     VEC(struct gen_barrier) barriers; /* made by gen_barrier, in plan or setup */
+    int tail, tail_regs;      /* from this warp on: roles of one warp, which share a warpgroup; the registers they keep, 0: as at entry */
     struct gen_role *role;    /* being emitted */
     int smem_used;            /* bytes of dynamic shared memory laid out so far */
     struct opd smem;          /* shared address of dynamic shared memory (u32) */
@@ -208,6 +211,13 @@ struct mma_family {
     const struct layout *(*layout)(struct gen *g, struct ir_var *acc); /* of the accumulator read as registers */
     struct opd *(*read)(struct gen *g, struct ir_var *acc);  /* waits for what is in flight; elements in that layout */
     void (*write)(struct gen *g, struct ir_var *acc, const struct opd *elements); /* NULL elements: zero */
+    /* Pipes whose slots are places of an accumulator (ir_pipe.home); NULL where accumulators are registers. */
+    int (*places)(struct gen *g, struct ir_var *acc);              /* how many there are */
+    void (*slot_begin)(struct gen *g, struct gen_pipe *p);         /* the slot has been waited for */
+    void (*slot_end)(struct gen *g, struct gen_pipe *p);           /* before arrivals; where products fill it, with them */
+    void (*slot_adopt)(struct gen *g, struct ir_var *acc);         /* the slot held holds what products add to */
+    struct opd *(*slot_read)(struct gen *g, struct ir_var *acc);   /* elements in `layout` */
+    void (*slot_write)(struct gen *g, struct ir_var *acc, const struct opd *elements);
     /* End of a consume scope. Releases the slot now, or when what still reads it has completed. */
     void (*consume_end)(struct gen *g, struct gen_pipe *p);
     /* End of the role's task: everything in flight is waited for and released. */

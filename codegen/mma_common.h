@@ -40,6 +40,9 @@ struct mma_acc {
     int wm, wn;               /* warps (mma.sync) or warpgroups (wgmma) along M and N */
     int m_atoms, n_atoms;     /* mma.sync: atoms of a warp, 16 rows and 8 columns; wgmma: blocks of 64 rows, atoms of 8 columns */
     int column;               /* tcgen05: first column in tensor memory */
+    int places, place_columns; /* tcgen05: slots of the pipe whose home it is, columns from one to the next */
+    struct opd place;         /* columns before the slot held; imm 0 where there is one place */
+    struct opd filled;        /* predicate: the slot being read holds a value, else zero */
     const struct layout *layout;
     struct opd *regs;
     int nregs;

@@ -3,6 +3,7 @@
  * A pipe of depth n has n slots, n full and n empty mbarriers. A producer waits for empty[i] (parity phase ^ 1, so that the
  * first round passes), fills the slot and arrives on full[i]; a consumer waits for full[i] (parity phase), reads, and
  * arrives on empty[i]. Index and phase live in registers of each role and go on over tasks. */
+#include "codegen/eval.h"
 #include "codegen/pipe.h"
 
 #include <string.h>
@@ -163,11 +164,66 @@ static void unguard(struct gen *g, int skip)
     if (skip >= 0) lir_place(g->l, skip);
 }
 
+/* One lane of each warp, once all of it is done. */
+static void arrive_full(struct gen *g, struct gen_pipe *p)
+{
+    lir_emit(g->l, "bar.warp.sync 0xffffffff");
+    struct opd first = gen_elect(g), state = lir_reg(g->l, RC_B64);
+    lir_emit(g->l, "@%r mbarrier.arrive.shared.b64 %r, [%r]", first, state, p->full_now);
+}
+
+/* The slot is an accumulator's place. Where products fill it, their completion arrives. */
+static void produce_acc(struct gen *g, struct ir_stmt *s)
+{
+    struct gen_pipe *p = s->pipe->cg;
+    p->held = held_index(g, p);
+    gen_wait_barrier(g, barrier_address(g, p->empty, p->held), lir_xor(g->l, p->phase, opd_imm(1)));
+    p->full_now = barrier_address(g, p->full, p->held);
+    p->inside = true;
+    g->family->slot_begin(g, p);
+    gen_block(g, &s->body);
+    g->family->slot_end(g, p);
+    if (!g->role->has_mma) arrive_full(g, p);
+    p->inside = false;
+    advance(g, p);
+}
+
+static void consume_acc(struct gen *g, struct ir_stmt *s)
+{
+    struct gen_pipe *p = s->pipe->cg;
+    p->held = held_index(g, p);
+    gen_wait_barrier(g, barrier_address(g, p->full, p->held), p->phase);
+    p->inside = true;
+    g->family->slot_begin(g, p);
+    gen_block(g, &s->body);
+    g->family->slot_end(g, p);
+    p->inside = false;
+    pipe_release(g, p, p->held, opd_imm(1));
+    advance(g, p);
+}
+
+/* The drain's registers become what products add to. */
+static void fill_acc(struct gen *g, struct ir_stmt *s)
+{
+    struct ir_var *v = s->field->pipe->home;
+    struct ir_axis *axes[IR_RANK];
+    const struct layout *lay = g->family->layout(g, v);
+    if (g->role->has_mma) return; /* it lies there */
+    struct opd *x = gen_tile(g, s->expr, lay), *all = new_n(g->arena, struct opd, layout_regs(lay));
+    const struct layout *mine = layout_project(g->arena, lay, axes, eval_axes(g, s->expr, axes));
+    for (int r = 0; r < layout_regs(lay); r++) all[r] = x[layout_project_reg(lay, mine, r)];
+    g->family->slot_write(g, v, all);
+}
+
 void gen_produce(struct gen *g, struct ir_stmt *s)
 {
     struct gen_pipe *p = s->pipe->cg;
     struct lir *l = g->l;
     int skip;
+    if (p->ir->home) {
+        produce_acc(g, s);
+        return;
+    }
     p->held = held_index(g, p);
     /* Where one thread fills the slot, only it waits: another might come a round late and miss the phase. */
     guard(g, p->by_threads || p->by_cp_async ? opd_imm(1) : is_issuer(g), &skip);
@@ -190,9 +246,7 @@ void gen_produce(struct gen *g, struct ir_stmt *s)
             fence |= f->generic_write && f->async_read;
         }
         if (fence) lir_emit(l, "fence.proxy.async.shared::cta");
-        lir_emit(l, "bar.warp.sync 0xffffffff");
-        struct opd first = gen_elect(g), state = lir_reg(l, RC_B64);
-        lir_emit(l, "@%r mbarrier.arrive.shared.b64 %r, [%r]", first, state, p->full_now);
+        arrive_full(g, p);
     }
     p->inside = false;
     advance(g, p);
@@ -295,6 +349,7 @@ void gen_fill(struct gen *g, struct ir_stmt *s)
     case FILL_TMA: fill_tma(g, f, s); break;
     case FILL_CP_ASYNC: fill_cp_async(g, f, s); break;
     case FILL_COMPUTED: fill_computed(g, f, s); break;
+    case FILL_ACC: fill_acc(g, s); break;
     }
 }
 
@@ -318,6 +373,10 @@ void pipe_release(struct gen *g, struct gen_pipe *p, struct opd index, struct op
 void gen_consume(struct gen *g, struct ir_stmt *s)
 {
     struct gen_pipe *p = s->pipe->cg;
+    if (p->ir->home) {
+        consume_acc(g, s);
+        return;
+    }
     p->held = held_index(g, p);
     gen_wait_barrier(g, barrier_address(g, p->full, p->held), p->phase);
     p->base = slot_base(g, p, p->held);

@@ -7,8 +7,9 @@
 /* How a field is filled:
  *   TMA       a plain read of a tensor, one box a panel; the barrier counts its bytes
  *   cp.async  the same without TMA: 16-byte chunks dealt to the producer's threads
- *   computed  anything else: registers, then st.shared (and a proxy fence where the async proxy reads the slot) */
-enum fill_kind { FILL_TMA, FILL_CP_ASYNC, FILL_COMPUTED };
+ *   computed  anything else: registers, then st.shared (and a proxy fence where the async proxy reads the slot)
+ *   acc       the slot is an accumulator's place: products fill it, or the drain's registers */
+enum fill_kind { FILL_TMA, FILL_CP_ASYNC, FILL_COMPUTED, FILL_ACC };
 
 struct field_plan {
     enum fill_kind kind;

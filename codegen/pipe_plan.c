@@ -315,6 +315,41 @@ static bool either_major(struct gen *g, struct gen_field *f, const struct ir_exp
     return along && f->ir->axes[f->inner] == along;
 }
 
+/* Whether a slot holds a value once this block has run, whatever the trip counts. */
+static bool always_held(const ir_block *b, const struct ir_var *v)
+{
+    bool held = false;
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        if (s->var == v && s->kind == S_mma) held = true;
+        else if (s->var == v && s->kind == S_let) held = s->expr->kind == E_slot;
+        else if (s->kind == S_consume) held |= always_held(&s->body, v);
+    }
+    return held;
+}
+
+static bool always_filled(const ir_block *b, const struct ir_pipe *p)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        if (s->kind == S_produce && s->pipe == p && !always_held(&s->body, p->home)) return false;
+        if (!always_filled(&s->body, p) || !always_filled(&s->other, p)) return false;
+    }
+    return true;
+}
+
+/* Slots in tensor memory: nothing but barriers and flags in shared memory. */
+static void plan_home(struct gen_pipe *p, struct field_use *u, struct field_plan *plan)
+{
+    struct gen_field *f = p->ir->fields.at[0]->cg;
+    plan->kind = FILL_ACC;
+    f->plan = plan;
+    f->map = -1;
+    f->share = 1;
+    p->producer = u->producer;
+    p->flags = !p->producer->has_mma || always_filled(&p->producer->ir->body, p->ir) ? -1 : 0;
+}
+
 static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
 {
     struct field_plan *plan = f->plan = new(g->arena, struct field_plan);
@@ -370,21 +405,26 @@ static void choose_depths(struct gen *g)
     for (int i = 0; i < g->fn->pipes.n; i++) {
         struct gen_pipe *p = g->fn->pipes.at[i]->cg;
         int nest = -1;
+        if (p->ir->home) {
+            p->depth = p->ir->depth ? p->ir->depth : g->family->places(g, p->ir->home);
+            continue;
+        }
         for (int r = 0; r < g->fn->roles.n; r++) {
             int n = loop_depth(&g->fn->roles.at[r]->body, p->ir, 0);
             if (n > nest) nest = n;
         }
         p->depth = p->ir->depth ? p->ir->depth : nest > 0 ? 2 : 1;
         room -= pipe_bytes(p, p->depth);
-        if (!p->ir->depth && nest > best && nest > 0) best = nest, inner = p;
+        bool operand = p->producer && p->producer->drains; /* filled at the rate of products: two slots are enough */
+        if (!p->ir->depth && !operand && nest > best && nest > 0) best = nest, inner = p;
     }
     if (inner && room > 0 && inner->slot_bytes) {
         int more = room / inner->slot_bytes;
         inner->depth = inner->depth + more > MOST_SLOTS ? MOST_SLOTS : inner->depth + more;
     }
-    for (int i = 0; i < g->fn->pipes.n && room < 0; i++) {
-        struct gen_pipe *p = g->fn->pipes.at[i]->cg;
-        if (p->ir->depth || p->depth == 1) continue;
+    for (int n = 0, all = g->fn->pipes.n; n < 2 * all && room < 0; n++) { /* what a drain fills first */
+        struct gen_pipe *p = g->fn->pipes.at[n % all]->cg;
+        if (p->ir->depth || p->ir->home || p->depth == 1 || (n < all && !(p->producer && p->producer->drains))) continue;
         room += p->slot_bytes;
         p->depth = 1;
     }
@@ -398,13 +438,14 @@ void pipe_note_budget(struct gen *g)
 {
     for (int i = 0; i < g->fn->pipes.n; i++) {
         struct gen_pipe *p = g->fn->pipes.at[i]->cg;
-        diag_note(g->diag, p->ir->span, "pipe '%s': %d slots of %d bytes", p->ir->name, p->depth, p->slot_bytes);
+        if (!p->ir->home) diag_note(g->diag, p->ir->span, "pipe '%s': %d slots of %d bytes", p->ir->name, p->depth, p->slot_bytes);
     }
 }
 
 static void place_pipe(struct gen *g, struct gen_pipe *p)
 {
-    p->offset = gen_smem(g, p->slot_bytes * p->depth + p->pad, 1024);
+    if (!p->ir->home) p->offset = gen_smem(g, p->slot_bytes * p->depth + p->pad, 1024);
+    else if (!p->flags) p->flags = gen_smem(g, 4 * p->depth, 4);
     p->full = gen_smem(g, 8 * p->depth, 8);
     p->empty = gen_smem(g, 8 * p->depth, 8);
 }
@@ -496,6 +537,10 @@ void pipe_plan(struct gen *g)
         for (int k = 0; k < p->ir->fields.n; k++) {
             struct gen_field *f = p->ir->fields.at[k]->cg;
             struct field_use *u = &sc.uses[f->ir->id];
+            if (p->ir->home) {
+                plan_home(p, u, new(g->arena, struct field_plan));
+                continue;
+            }
             plan_field(g, f, u);
             if (!u->producer) continue;
             p->producer = u->producer;
@@ -550,7 +595,9 @@ void pipe_counts(struct gen *g)
             p->multicast |= f->share > 1;
             if (kind == FILL_TMA) p->tx_bytes += f->panels * f->rows * f->per_panel * f->elem_bits / 8;
         }
-        p->full_count = tma + (cp ? p->producer->warps * 32 : 0) + (computed ? p->producer->warps : 0);
+        if (p->ir->home) /* the commit, and the flag's own arrival */
+            computed = false, p->full_count = p->producer->has_mma ? p->flags < 0 ? 1 : 2 : p->producer->warps;
+        else p->full_count = tma + (cp ? p->producer->warps * 32 : 0) + (computed ? p->producer->warps : 0);
         for (int r = 0; r < g->roles.n; r++) {
             struct gen_role *role = &g->roles.at[r];
             if (!consumes_pipe(&role->ir->body, p->ir)) continue;

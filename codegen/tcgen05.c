@@ -1,6 +1,7 @@
 /* tcgen05 - Blackwell's family: operands by descriptors, accumulators in tensor memory, one thread issues.
  *
- * The first thread of a role issues its mma and commits slots back to their pipes; the other warps only follow. To read an
+ * Roles come split (compiler/split.c): one warp issues and commits, the drain's warps read. Where a role stayed whole its
+ * first thread issues its mma and commits slots back to their pipes; the other warps only follow. To read an
  * accumulator the issuer commits to a barrier, all warps wait for it and load their lanes; they meet before anything may
  * overwrite it. Row m of an accumulator is lane m % 128, further blocks of 128 rows take further columns; with 64 rows,
  * each warp finds 16 of them in its first lanes. PTX ISA, "Tensorcore 5th Generation Instructions". */
@@ -38,34 +39,80 @@ static int choose_warps(struct gen *g, struct gen_role *r)
     return elements >= LANE_BUDGET && divides ? 8 : 4;
 }
 
-static void place_acc(struct gen *g, struct gen_role *r, struct mma_acc *acc)
+/* warps: those that read it */
+static void place_acc(struct gen *g, int warps, struct mma_acc *acc)
 {
     struct mma_tmem *t = &mma_state(g)->tmem;
-    acc->layout = layout_tmem(g->arena, acc->m, acc->nm, acc->n, acc->nn, r->warps);
+    acc->layout = layout_tmem(g->arena, acc->m, acc->nm, acc->n, acc->nn, warps);
     acc->column = t->used;
     acc->rows_read = blocks(acc) * block_rows(acc);
     acc->cols_read = padded(acc);
-    t->used += blocks(acc) * padded(acc);
-    if (!acc->layout)
+    t->used += acc->places * acc->place_columns;
+    if (acc->layout) acc->nregs = layout_regs(acc->layout);
+    else
         gen_error(g, acc->var->span, "the axes of '%s' do not divide into lanes of tensor memory: all but the first on each side should have tiles of powers of two (say `by 16`)", acc->var->name);
     if (t->used > ALL_COLUMNS)
         gen_error(g, acc->var->span, "'%s' takes columns %d to %d of tensor memory, which has %d: smaller tiles, or fewer accumulators", acc->var->name, acc->column,
                   t->used - 1, ALL_COLUMNS);
 }
 
+static struct gen_role *role_of(struct gen *g, const struct ir_role *ir)
+{
+    for (int i = 0; i < g->roles.n; i++)
+        if (g->roles.at[i].ir == ir) return &g->roles.at[i];
+    return NULL;
+}
+
+/* Whether the accumulator goes from site to site in one place: a pipe of it says so. */
+static bool one_place(const struct gen *g, const struct ir_var *v)
+{
+    for (int i = 0; i < g->fn->pipes.n; i++)
+        if (g->fn->pipes.at[i]->home == v && g->fn->pipes.at[i]->depth == 1) return true;
+    return false;
+}
+
+/* The next product is issued into a second place while the first is read, as far as there is room: two each, or as many as
+ * asked for. Roles that come later keep theirs: several get one place an accumulator. */
+static void choose_places(struct gen *g, struct gen_role *r)
+{
+    struct mma_state *st = mma_state(g);
+    int total = st->tmem.used, issuers = 0;
+    for (int i = 0; i < g->roles.n; i++) issuers += g->roles.at[i].has_mma;
+    for (int i = 0; i < st->accs.n; i++) {
+        struct mma_acc *acc = st->accs.at[i];
+        if (acc->role != r) continue;
+        acc->places = 1;
+        acc->place = opd_imm(0);
+        total += acc->place_columns = blocks(acc) * padded(acc);
+    }
+    for (int i = 0; r->ir->drain && issuers == 1 && i < st->accs.n; i++) {
+        struct mma_acc *acc = st->accs.at[i];
+        int most = acc->var->slots > 2 ? acc->var->slots : 2;
+        if (acc->role != r || one_place(g, acc->var)) continue;
+        for (; acc->places < most && total + acc->place_columns <= ALL_COLUMNS; acc->places++) total += acc->place_columns;
+    }
+}
+
+static int places(struct gen *g, struct ir_var *v) { return mma_acc_of(g, v)->places; }
+
 static void plan(struct gen *g, struct gen_role *r)
 {
     struct mma_state *st = mma_state(g);
     struct mma_tmem *t = &st->tmem;
+    struct gen_role *reader = r->ir->drain ? role_of(g, r->ir->drain) : r;
     mma_match_role(g, r);
-    r->warps = r->ir->warps_m * (r->ir->warps_n ? r->ir->warps_n : 1);
-    if (!r->warps) r->warps = choose_warps(g, r);
-    if (r->warps % 4) {
-        gen_error(g, r->ir->span, "role '%s' has %d warps; tensor memory is read by groups of 4, a quarter of its lanes each", r->ir->name, r->warps);
+    reader->warps = reader->ir->warps_m * (reader->ir->warps_n ? reader->ir->warps_n : 1);
+    if (!reader->warps) reader->warps = choose_warps(g, r);
+    if (reader->warps % 4) {
+        gen_error(g, reader->ir->span, "role '%s' has %d warps; tensor memory is read by groups of 4, a quarter of its lanes each", reader->ir->name, reader->warps);
         return;
     }
+    reader->drains = reader != r;
+    choose_places(g, r);
     for (int i = 0; i < st->accs.n; i++)
-        if (st->accs.at[i]->role == r) place_acc(g, r, st->accs.at[i]);
+        if (st->accs.at[i]->role == r) place_acc(g, reader->warps, st->accs.at[i]);
+    if (r->ir->whole)
+        gen_cost(g, r->ir->span, "role '%s' waits for its own products: it is not split into a site that issues and one that drains, as %s", r->ir->name, r->ir->whole);
     for (int i = 0; i < st->ops.n; i++) {
         struct mma_op *op = st->ops.at[i];
         if (op->role != r) continue;
@@ -147,6 +194,7 @@ static void begin_role(struct gen *g)
     struct mma_tmem *t = &st->tmem;
     lir_emit(l, "tcgen05.fence::after_thread_sync");
     t->base = allocation(g);
+    if (g->role->drains) return;
     for (int i = 0; i < t->roles.n; i++)
         if (t->roles.at[i] == g->role) t->barrier = lir_add(l, g->smem, opd_imm(t->barriers.at[i]));
     t->parity = lir_reg(l, RC_B32);
@@ -155,7 +203,6 @@ static void begin_role(struct gen *g)
     for (int i = 0; i < st->accs.n; i++) {
         struct mma_acc *acc = st->accs.at[i];
         if (acc->role != g->role || !acc->layout) continue;
-        acc->nregs = layout_regs(acc->layout);
         acc->keep = lir_reg(l, RC_PRED);
         lir_set(l, acc->keep, opd_imm(0));
     }
@@ -251,7 +298,7 @@ static void issue(struct gen *g, struct mma_op *op, struct opd first)
             for (int col = 0; col < padded(acc); col += cols) {
                 struct opd a = advance(g, da, mma_step_bytes(op, &op->a, step) + mma_mn_bytes(&op->a, block * rows));
                 struct opd b = advance(g, db, mma_step_bytes(op, &op->b, step) + mma_mn_bytes(&op->b, col));
-                struct opd d = lir_add(l, mma_state(g)->tmem.base, opd_imm(acc->column + block * padded(acc) + col));
+                struct opd d = lir_add(l, lir_add(l, mma_state(g)->tmem.base, acc->place), opd_imm(acc->column + block * padded(acc) + col));
                 lir_emit(l, "tcgen05.mma.cta_group::1.kind::%s [%r], %r, %r, %r, %r", tcgen05_type(op->a.type)->kind, d, a, b, idesc, step ? on : first);
             }
 }
@@ -287,7 +334,7 @@ static struct opd lanes(struct gen *g, const struct mma_acc *acc, int block, int
     int groups = g->role->warps / 4, run = run_of(g, acc), column = c / run * run * groups + c % run;
     struct opd at = lir_add(l, mma_state(g)->tmem.base, lir_shl(l, lir_and(l, g->role->warp, opd_imm(3)), 21));
     if (groups > 1) at = lir_add(l, at, lir_mul(l, lir_shr_u(l, g->role->warp, 2), opd_imm(run)));
-    return lir_add(l, at, opd_imm(acc->column + block * padded(acc) + column));
+    return lir_add(l, lir_add(l, at, acc->place), opd_imm(acc->column + block * padded(acc) + column));
 }
 
 /* Calls ld or st for runs of a power of two of columns. With 64 rows the second 16 lanes are given the first ones' columns. */
@@ -355,12 +402,72 @@ static void write(struct gen *g, struct ir_var *v, const struct opd *elements)
 
 static void task_end(struct gen *g)
 {
+    if (g->role->ir->drain) return; /* the drain waits for what it reads */
     if (mma_straight(g, mma_state(g)->clean_at)) return;
     flush(g);
     meet(g);
 }
 
+/* ---- accumulators as slots, between the sites of a split role ---- */
+
+/* What the other site did to the slot comes before what is done now. */
+static void slot_begin(struct gen *g, struct gen_pipe *p)
+{
+    struct lir *l = g->l;
+    struct mma_acc *acc = mma_acc_of(g, p->ir->home);
+    acc->place = p->depth > 1 ? lir_mul(l, p->held, opd_imm(acc->place_columns)) : opd_imm(0);
+    acc->filled = opd_imm(1);
+    lir_emit(l, "tcgen05.fence::after_thread_sync");
+    if (g->role->has_mma || p->flags < 0 || p->producer == g->role) return;
+    struct opd flag = lir_reg(l, RC_B32), at = lir_add(l, lir_add(l, g->smem, lir_shl(l, p->held, 2)), opd_imm(p->flags));
+    lir_emit(l, "ld.shared.b32 %r, [%r]", flag, lir_in_reg(l, at, RC_B32));
+    acc->filled = lir_cmp(l, "ne", flag, opd_imm(0));
+}
+
+static void slot_end(struct gen *g, struct gen_pipe *p)
+{
+    struct lir *l = g->l;
+    struct mma_tmem *t = &mma_state(g)->tmem;
+    struct mma_acc *acc = mma_acc_of(g, p->ir->home);
+    if (p->producer != g->role || !g->role->has_mma) {
+        lir_emit(l, "tcgen05.fence::before_thread_sync");
+        return;
+    }
+    if (p->flags >= 0) { /* its arrival carries the flag, the commit's what the products wrote */
+        struct opd at = lir_in_reg(l, lir_add(l, lir_add(l, g->smem, lir_shl(l, p->held, 2)), opd_imm(p->flags)), RC_B32), state = lir_reg(l, RC_B64);
+        lir_emit(l, "@%r st.shared.b32 [%r], %r", t->issue, at, lir_sel(l, acc->keep, opd_imm(1), opd_imm(0), RC_B32));
+        lir_emit(l, "@%r mbarrier.arrive.shared.b64 %r, [%r]", t->issue, state, p->full_now);
+    }
+    commit(g, p->full_now);
+}
+
+static void slot_adopt(struct gen *g, struct ir_var *v) { lir_set(g->l, mma_acc_of(g, v)->keep, opd_imm(1)); }
+
+static struct opd *slot_read(struct gen *g, struct ir_var *v)
+{
+    struct lir *l = g->l;
+    struct mma_acc *acc = mma_acc_of(g, v);
+    struct opd *regs = new_n(g->arena, struct opd, acc->nregs);
+    for (int r = 0; r < acc->nregs; r++) regs[r] = lir_reg(l, RC_B32);
+    transfer(g, acc, regs, true);
+    if (opd_is(acc->filled, 1)) return regs;
+    int skip = lir_label(l);
+    lir_emit(l, "@%r bra %l", acc->filled, skip);
+    for (int r = 0; r < acc->nregs; r++) lir_set(l, regs[r], opd_imm(0));
+    lir_place(l, skip);
+    return regs;
+}
+
+static void slot_write(struct gen *g, struct ir_var *v, const struct opd *elements)
+{
+    struct mma_acc *acc = mma_acc_of(g, v);
+    struct opd *regs = new_n(g->arena, struct opd, acc->nregs);
+    for (int r = 0; r < acc->nregs; r++) regs[r] = lir_in_reg(g->l, elements[r], RC_B32);
+    transfer(g, acc, regs, false);
+}
+
 const struct mma_family tcgen05_family = {
     .name = "tcgen05", .async = true, .plan = plan, .setup = setup, .teardown = teardown, .begin_role = begin_role, .mma = mma, .layout = layout,
-    .read = read, .write = write, .consume_end = consume_end, .task_end = task_end,
+    .read = read, .write = write, .places = places, .slot_begin = slot_begin, .slot_end = slot_end, .slot_adopt = slot_adopt,
+    .slot_read = slot_read, .slot_write = slot_write, .consume_end = consume_end, .task_end = task_end,
 };

@@ -127,7 +127,8 @@ const struct layout *gen_anchor(struct gen *g, const struct ir_expr *e)
     case E_get: return var_layout(g, e->var);
     case E_reduce: return anchor_reduce(g, e);
     case E_parts: return gen_anchor(g, e->args[0]);
-    case E_read: case E_slot: case E_element: return NULL;
+    case E_slot: return e->field->pipe->home ? g->family->layout(g, e->field->pipe->home) : NULL;
+    case E_read: case E_element: return NULL;
     default: return anchor_map(g, e);
     }
 }
@@ -397,6 +398,10 @@ void gen_tile_let(struct gen *g, struct ir_stmt *s)
     struct ir_axis *axes[IR_RANK];
     if (in_family(g, v) && s->expr->kind == E_const && s->expr->real == 0 && s->expr->num == 0) {
         g->family->write(g, v, NULL);
+        return;
+    }
+    if (in_family(g, v) && s->expr->kind == E_slot && s->expr->field->pipe->home == v) {
+        g->family->slot_adopt(g, v);
         return;
     }
     if (!var_layout(g, v)) tile_var(g, v)->lay = tile_layout(g, s->expr, v->axes, v->naxes, NULL, 1);
@@ -685,6 +690,8 @@ struct opd *gen_tile(struct gen *g, const struct ir_expr *e, const struct layout
         return x;
     }
     case E_slot: {
+        struct ir_var *home = e->field->pipe->home;
+        if (home) return tile_move(g, home->type, g->family->slot_read(g, home), g->family->layout(g, home), mine);
         int from = g->l->code.n;
         struct opd *x = slot_read(g, e, mine);
         hoist_mark(g, e->field->pipe, from);

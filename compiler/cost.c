@@ -318,7 +318,7 @@ static void measure_space(struct env *e)
 {
     struct cost *c = e->c;
     for (int i = 0; i < e->fn->pipes.n; i++)
-        for (int k = 0; k < e->fn->pipes.at[i]->fields.n; k++) {
+        for (int k = 0; !e->fn->pipes.at[i]->home && k < e->fn->pipes.at[i]->fields.n; k++) {
             const struct ir_field *f = e->fn->pipes.at[i]->fields.at[k];
             c->slot_bytes += (int)elements(f->axes, f->naxes) * type_bits(f->type) / 8;
         }

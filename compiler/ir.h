@@ -106,6 +106,8 @@ struct ir_pipe {
     const char *name;
     int id;
     int depth;              /* slots; 0: auto */
+    struct ir_var *home;    /* its slots are this accumulator's places in tensor memory: its one field is the accumulator's value,
+                               handed from one site of a split role to the other (split.c). NULL: slots in shared memory */
     VEC(struct ir_field *) fields;
     struct span span;
     void *cg;
@@ -163,6 +165,8 @@ struct ir_role {
     const char *name;
     int id;
     int warps_m, warps_n;   /* width asked for in warps (M x N of its tiles), 0: the compiler's choice */
+    struct ir_role *drain;  /* this role only multiplies, for that one, which holds everything else (split.c); NULL: a role of the author's */
+    const char *whole;      /* why the role multiplies itself where accumulators live in tensor memory; NULL: nothing to say */
     ir_block body;
     struct span span;
 };

@@ -259,6 +259,7 @@ ENTITY(var_of, struct ir_var, p->fn->vars, "variable")
 ENTITY(tensor_of, struct ir_tensor, p->fn->tensors, "tensor")
 ENTITY(shared_of, struct ir_shared, p->fn->shared, "shared array")
 ENTITY(pipe_of, struct ir_pipe, p->fn->pipes, "pipe")
+ENTITY(role_of, struct ir_role, p->fn->roles, "role")
 ENTITY(intrinsic_of, struct ir_intrinsic, p->intrinsics, "intrinsic")
 
 static struct ir_axis *axis(struct parser *p) { return axis_of(p, name(p)); }
@@ -929,6 +930,7 @@ DECL_FN(pipe)
     pipe->span = here(p);
     pipe->name = name(p).text;
     pipe->id = p->fn->pipes.n;
+    if (take(p, "of")) pipe->home = var_of(p, name(p));
     if (take(p, "depth")) pipe->depth = (int)number(p);
     vec_push(p->a, &p->fn->pipes, pipe);
 }
@@ -1040,6 +1042,7 @@ DECL_FN(role)
     r->span = here(p);
     r->name = name(p).text;
     r->id = p->fn->roles.n;
+    if (take(p, "of")) r->drain = role_of(p, name(p));
     if (take(p, "warps")) {
         r->warps_m = (int)number(p);
         want(p, "by");

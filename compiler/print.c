@@ -551,6 +551,10 @@ static void put_role(struct printer *p, const struct ir_role *r)
 {
     put(p, "role ");
     put_name(p, r->name, 0);
+    if (r->drain) {
+        put(p, " of ");
+        put_name(p, r->drain->name, 0);
+    }
     if (r->warps_m || r->warps_n) buf_printf(&p->out, " warps %d by %d", r->warps_m, r->warps_n);
     put_block(p, &r->body);
     put(p, "\n");
@@ -643,6 +647,10 @@ static void put_pipe_lines(struct printer *p, const struct ir_pipe *pipe)
 {
     put(p, "pipe ");
     put_name(p, pipe->name, 0);
+    if (pipe->home) {
+        put(p, " of ");
+        put_var(p, pipe->home);
+    }
     if (pipe->depth) buf_printf(&p->out, " depth %d", pipe->depth);
     put(p, ";\n");
     for (int i = 0; i < pipe->fields.n; i++) {
