@@ -107,7 +107,18 @@ static bool field_form(struct gen *g, struct mma_op *op, struct mma_operand *o)
     return true;
 }
 
-/* Bytes past the end of its field that an operand is read. */
+/* Bytes past the end of its field that the last tile of an operand lies: the field holds several, and a part of one. */
+static int past_tiles(const struct mma_operand *o, const struct gen_field *gf)
+{
+    int bytes = 0;
+    for (int i = 0; i < o->nmn; i++) {
+        int at = arg_of(o->e, o->mn[i]), held = at < 0 ? 0 : gf->ir->axes[at]->tile, tile = o->mn[i]->tile;
+        if (at >= 0 && at != gf->inner && !o->mn[i]->exact && held > tile && held % tile) bytes += (tile - held % tile) * axis_rows(gf, at) * gf->span;
+    }
+    return bytes;
+}
+
+/* Bytes past the end of its field that an operand is read where the instruction reads more than the tile. */
 static int past_field(const struct mma_operand *o, const struct gen_field *gf, int read)
 {
     if (read <= o->size) return 0;
@@ -129,7 +140,7 @@ void mma_slot_pad(struct gen *g, struct gen_pipe *p)
         for (int k = 0; k < 2; k++) {
             if (!side[k]->field || side[k]->field->pipe != p->ir) continue;
             const struct gen_field *gf = pipe_field(g, side[k]->field);
-            int past = gf->offset + gf->bytes + past_field(side[k], gf, read[k]) - p->slot_bytes;
+            int past = gf->offset + gf->bytes + past_tiles(side[k], gf) + past_field(side[k], gf, read[k]) - p->slot_bytes;
             if (past > p->pad) p->pad = past;
         }
     }

@@ -9,6 +9,8 @@ struct slot_dim {
     struct opd base, *value;
     int64_t divisor;
     int *k;
+    int axis;                 /* of the layout, where the coordinate is `from` + that axis'; -1: it is not */
+    struct opd from;
 };
 struct slot_chunk {
     int key[IR_RANK];
@@ -100,8 +102,9 @@ static void plan_dim(struct gen *g, struct slot_access *a, int i, const struct i
     struct linear f;
     d->k = new_n(g->arena, int, a->regs);
     d->linear = linear_of(g, index, &f);
+    d->axis = d->linear && f.n == 1 && f.coef[0] == 1 ? eval_index(a->lay, f.axes[0]) : -1;
     if (d->linear) {
-        d->base = from_origin(g, &f, x, &d->divisor);
+        d->base = d->from = from_origin(g, &f, x, &d->divisor);
         for (int j = 0; j < f.n; j++) {
             int axis = eval_index(a->lay, f.axes[j]);
             d->base = lir_mad(g->l, eval_lane_part(g, a->lay, axis), opd_imm(f.coef[j]), d->base);
@@ -188,12 +191,19 @@ static int run_of(const struct slot_access *a, int r, int chunk)
     return 1;
 }
 
-/* Coordinates that the layout covers beyond the tile are not in the slot. */
-static void inside_tile(struct inside *in, const struct layout *lay)
+/* Coordinates that the layout covers beyond the tile are not in the slot; nor are those of a tile, one of several that the
+ * slot holds, that reaches past the slot's end. */
+static void inside_slot(struct gen *g, struct inside *in, const struct slot_access *a)
 {
-    *in = (struct inside){ .lay = lay };
-    for (int a = 0; a < lay->naxes; a++)
-        if (lay->axes[a]->tile > 0 && lay->extent[a] > lay->axes[a]->tile) in->bound[a] = opd_imm(lay->axes[a]->tile);
+    *in = (struct inside){ .lay = a->lay };
+    for (int i = 0; i < a->lay->naxes; i++)
+        if (a->lay->axes[i]->tile > 0 && a->lay->extent[i] > a->lay->axes[i]->tile) in->bound[i] = opd_imm(a->lay->axes[i]->tile);
+    for (int i = 0; i < a->field->naxes; i++) {
+        const struct slot_dim *d = &a->dim[i];
+        const struct ir_axis *x = d->axis < 0 ? NULL : a->lay->axes[d->axis];
+        int held = a->field->axes[i]->tile;
+        if (x && !x->exact && x->tile > 0 && x->tile < held && held % x->tile) in->bound[d->axis] = lir_min(g->l, lir_sub(g->l, opd_imm(held), d->from), opd_imm(x->tile));
+    }
 }
 
 /* Registers r .. r + n - 1 are in the tile together. */
@@ -202,7 +212,7 @@ static bool together(const struct inside *in, int r, int n)
     for (int a = 0; a < in->lay->naxes; a++) {
         bool moves = false;
         for (int i = 1; i < n; i++) moves |= layout_reg_offset(in->lay, r + i, a) != layout_reg_offset(in->lay, r, a);
-        if (moves && !opd_none(in->bound[a]) && in->bound[a].imm % n) return false;
+        if (moves && !opd_none(in->bound[a]) && (in->bound[a].kind != OPD_IMM || in->bound[a].imm % n)) return false;
     }
     return true;
 }
@@ -228,7 +238,7 @@ struct opd *slot_read(struct gen *g, const struct ir_expr *e, const struct layou
     if (type_bits(e->field->type) < 8 && chunk < 2)
         gen_error(g, e->span, "'%s' holds two elements a byte; they are read here from an odd coordinate", e->field->name);
     struct inside in;
-    inside_tile(&in, lay);
+    inside_slot(g, &in, a);
     for (int r = 0, n; r < a->regs; r += n) {
         int offset, twin = same_place(a, r);
         if (twin < r) {
