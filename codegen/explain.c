@@ -1,5 +1,6 @@
 /* explain - what each role, pipe and tile of a kernel became on a target, as text. */
 #include "codegen/pipe.h"
+#include "compiler/scales.h"
 
 #include <string.h>
 
@@ -94,12 +95,35 @@ static void explain_tiles(const struct gen *g, struct buf *out)
     }
 }
 
+static const char *read_name(const struct ir_expr *e)
+{
+    return e->kind == E_slot ? e->field->name : e->kind == E_read ? e->tensor->name : "a computed tile";
+}
+
+/* Where scales are applied: those that the instruction takes. Others are products of their own, c.part. */
+static void explain_scales(const struct gen *g, const ir_block *b, struct buf *out)
+{
+    struct scales sc;
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        if (s->kind == S_mma && scales_applied(g->target, s, &sc)) {
+            buf_printf(out, "  scales      applied by the tensor core, in the product into %s:", s->var->name);
+            if (sc.first) buf_printf(out, " %s of %s%s", read_name(sc.first), read_name(s->expr), sc.second ? "," : "");
+            if (sc.second) buf_printf(out, " %s of %s", read_name(sc.second), read_name(s->expr2));
+            buf_printf(out, "\n");
+        }
+        explain_scales(g, &s->body, out);
+        explain_scales(g, &s->other, out);
+    }
+}
+
 void gen_explain(const struct gen *g, struct buf *out)
 {
     explain_settings(g, out);
     explain_roles(g, out);
     explain_pipes(g, out);
     explain_tiles(g, out);
+    for (int i = 0; i < g->roles.n; i++) explain_scales(g, &g->roles.at[i].ir->body, out);
     buf_printf(out, "  shared memory: %d of %d bytes\n", g->smem_used, g->target->smem_bytes);
     for (int i = 0; i < g->costs.n; i++) {
         int line, col;

@@ -278,6 +278,19 @@ struct layout *layout_mma(struct arena *a, struct ir_axis *const *m_axes, int nm
     return fragment(a, m_axes, nm, n_axes, nn, d, COUNT(d));
 }
 
+/* A: lanes q = 0, 1 have rows g and g + 8, lanes 2, 3 those of the next atom. B: each q a column g of another atom. */
+struct layout *layout_scales(struct arena *a, struct ir_axis *const *axes, int n, struct ir_axis *const *granules, int ng,
+                             bool b, int wm, int wn, int atoms, int per)
+{
+    int size = b ? 8 : 16, most = b ? 4 : 2;
+    const struct frag_digit d[] = {
+        { LAY_REG, 1, side_size(granules, ng), 1 }, { LAY_REG, 0, (atoms + per - 1) / per, per * size },
+        { LAY_LANE, 0, b ? 1 : 2, 8 }, { LAY_LANE, 0, per, size }, { LAY_LANE, -1, most / per, 0 }, { LAY_LANE, 0, 8, 1 },
+        { LAY_WARP, b ? -1 : 0, wm, size * atoms }, { LAY_WARP, b ? 0 : -1, wn, size * atoms },
+    };
+    return fragment(a, axes, n, granules, ng, d, COUNT(d));
+}
+
 struct layout *layout_wgmma(struct arena *a, struct ir_axis *const *m_axes, int nm, struct ir_axis *const *n_axes, int nn,
                             int groups, int m_blocks)
 {

@@ -49,6 +49,11 @@ struct layout *layout_turned(struct arena *a, struct ir_axis *const *axes, int n
  * NULL when a digit does not split over the axes (extents not dividing). */
 struct layout *layout_mma(struct arena *a, struct ir_axis *const *m_axes, int nm, struct ir_axis *const *n_axes, int nn,
                           int wm, int wn, int m_atoms, int n_atoms);
+/* Block scales of mma.sync, of A (b: of B), over its side's axes and then granules along K: a scale for each of a warp's
+ * `atoms` of 16 rows (8 columns), `per` (1, 2 for A; 1, 2, 4 for B) of them in the lanes of one register. Registers: granules, then
+ * groups of `per` atoms. NULL as above. */
+struct layout *layout_scales(struct arena *a, struct ir_axis *const *axes, int n, struct ir_axis *const *granules, int ng,
+                             bool b, int wm, int wn, int atoms, int per);
 /* wgmma D: warpgroup w holds rows of blocks of 64, its warps 16 rows each; m_blocks blocks of 64 per warpgroup,
  * `groups` warpgroups along M (block b of group w covers rows (b*groups + w)*64 ..), N columns. */
 struct layout *layout_wgmma(struct arena *a, struct ir_axis *const *m_axes, int nm, struct ir_axis *const *n_axes, int nn,

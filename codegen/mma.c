@@ -93,10 +93,16 @@ static const struct {
     const char *what;
 } mma_types[] = { { TY_bf16, "" }, { TY_f16, "" }, { TY_tf32, "" }, { TY_e4m3, "" }, { TY_e5m2, "" }, { TY_i8, "" }, { TY_u8, "" } };
 
+/* Two fp4 a byte are taken from slots alone. */
+static bool is_packed(struct gen *g, const struct mma_operand *o)
+{
+    return o->type == TY_e2m1 && o->field && target_has(g->target, HAS_MMA_BLOCK_SCALE);
+}
+
 static bool check_types(struct gen *g, const struct mma_op *op)
 {
     enum type a = op->a.type, b = op->b.type;
-    bool known_a = false, known_b = false, bytes = type_bits(a) == 8 && type_bits(b) == 8;
+    bool known_a = is_packed(g, &op->a), known_b = is_packed(g, &op->b), bytes = type_bits(a) <= 8 && type_bits(b) <= 8;
     bool ints = !type_is_float(a) && !type_is_float(b);
     for (int i = 0; i < COUNT(mma_types); i++) known_a |= a == mma_types[i].type, known_b |= b == mma_types[i].type;
     if (!known_a || !known_b) {

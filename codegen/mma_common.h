@@ -15,6 +15,7 @@ enum { MMA_STEP_BYTES = 32 }; /* every instruction here reads 32 bytes along K o
  *   MN-major: row = k axes' rows + rows of outer mn axes, col = the last mn axis */
 struct mma_form {
     int bytes, span, swizzle, per_panel, panel_bytes, rows, cols;
+    int pack;                 /* elements of the operand in one of the form's: 2 where 4-bit ones lie in bytes, else 1 */
     int mn_rows;              /* K-major: rows from one mn to the next. MN-major: rows from one outer mn to the next */
     int k_rows[IR_RANK];      /* rows a step of each k axis; 0 for the contiguous one */
 };
@@ -57,13 +58,24 @@ struct mma_step {
     int at[IR_RANK];
 };
 
+/* Block scales of an mma (mma.sync), read at once: for each step and group of `per` atoms a register. */
+struct mma_scale_side {
+    int per, groups;          /* per 0: one register for all */
+    struct opd *word;         /* [step][group] */
+};
+struct mma_scales {
+    struct mma_scale_side side[2];
+};
+
 struct mma_op {
     struct ir_stmt *s;
     struct gen_role *role;
     struct mma_acc *acc;
     struct mma_operand a, b;  /* a on the M side */
+    int step_k;               /* elements along K of a step */
     int fast;                 /* index into the operands' k of the axis that a step walks: the last, once prepared */
     VEC(struct mma_step) steps;
+    struct mma_scales scales; /* mma.sync: of the statement, once they are read */
 };
 
 /* A pipe whose slot is released one step late, when the wgmma reading it has completed. */
@@ -138,6 +150,11 @@ struct opd *mma_register_fragments(struct gen *g, struct mma_op *op, const struc
 struct opd mma_descriptor_low(struct gen *g, struct opd address, int lbo);
 /* 64-bit descriptor from its halves. */
 struct opd mma_descriptor(struct gen *g, struct opd low, uint32_t high);
+
+/* Block scales: of the statement's factors, 1 for a side without. */
+struct mma_scales mma_scales_load(struct gen *g, struct mma_op *op);
+/* The register for an atom along M (b: along N) in a step, and the thread id that the instruction names. */
+struct opd mma_scale(const struct mma_scales *sc, bool b, int step, int atom, int *thread);
 
 /* Descriptor fields common to wgmma and tcgen05: LBO and SBO in bytes. PTX ISA, "matrix descriptor". */
 void mma_descriptor_strides(const struct mma_operand *o, int *lbo, int *sbo);

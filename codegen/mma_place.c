@@ -29,7 +29,7 @@ void mma_buffer_form(struct mma_operand *o)
 {
     struct mma_form *f = &o->form;
     int mn = round_up(o->size, BUFFER_PAD), k = mma_k_size(o), step = 1;
-    *f = (struct mma_form){ .bytes = type_bits(o->type) / 8, .rows = o->k_major ? mn : k, .cols = o->k_major ? k : mn, .mn_rows = 1 };
+    *f = (struct mma_form){ .bytes = type_bits(o->type) / 8, .pack = 1, .rows = o->k_major ? mn : k, .cols = o->k_major ? k : mn, .mn_rows = 1 };
     for (int i = o->nk - 1; i >= 0; i--) {
         f->k_rows[i] = step; /* K-major: elements along the row, as all of k is one axis there */
         step *= o->k[i]->tile;
@@ -75,8 +75,9 @@ static bool field_form(struct gen *g, struct mma_op *op, struct mma_operand *o)
 {
     struct gen_field *gf = pipe_field(g, o->field);
     struct mma_form *f = &o->form;
-    *f = (struct mma_form){ .bytes = gf->elem_bits / 8, .span = gf->span, .swizzle = gf->swizzle, .per_panel = gf->per_panel,
-                            .panel_bytes = gf->panel_bytes, .rows = gf->rows, .cols = gf->cols };
+    int pack = gf->elem_bits < 8 ? 8 / gf->elem_bits : 1;
+    *f = (struct mma_form){ .bytes = gf->elem_bits * pack / 8, .pack = pack, .span = gf->span, .swizzle = gf->swizzle,
+                            .per_panel = gf->per_panel / pack, .panel_bytes = gf->panel_bytes, .rows = gf->rows, .cols = gf->cols / pack };
     const struct ir_expr *inner = o->e->args[gf->inner];
     if (!inner->naxes) {
         gen_error(g, op->s->span, "'%s' is read at one '%s', along which it is contiguous: not a tile that tensor cores read", o->field->name, o->field->axes[gf->inner]->name);
@@ -167,9 +168,16 @@ static void move_to_end(struct mma_operand *o, int i)
     o->form.k_rows[i] = rows;
 }
 
+/* The wider operand of two fills the step. 4-bit ones make two blocks of 32 where these lie side by side. */
+static int step_elements(const struct mma_op *op)
+{
+    int a = type_bits(op->a.type), b = type_bits(op->b.type), bits = a > b ? a : b, n = MMA_STEP_BYTES * 8 / bits;
+    return bits == 4 && op->a.k[op->fast]->tile % n ? n / 2 : n;
+}
+
 static bool find_steps(struct gen *g, struct mma_op *op)
 {
-    int fast = op->fast, per_step = MMA_STEP_BYTES / (type_bits(op->a.type) / 8), total = 1;
+    int fast = op->fast, per_step = op->step_k = step_elements(op), total = 1;
     const struct mma_operand *side[2] = { &op->a, &op->b };
     op->steps.n = 0;
     for (int i = 0; i < 2; i++)
@@ -216,7 +224,7 @@ void mma_step_place(const struct mma_op *op, const struct mma_operand *o, int st
     for (int i = 0; i < o->nk; i++) {
         int at = op->steps.at[step].at[i];
         if (!o->field && o->k_major) *col += at * o->form.k_rows[i];
-        else if (!o->form.k_rows[i]) *col += at;
+        else if (!o->form.k_rows[i]) *col += at / o->form.pack;
         else *row += at * o->form.k_rows[i];
     }
 }
@@ -259,6 +267,7 @@ struct opd mma_base(struct gen *g, struct mma_op *op, struct mma_operand *o, str
         if (opd_is(at, 0)) continue;
         if (i == gf->inner) {
             base = lir_add(l, base, inner_start(g, op, o, i, at, start));
+            if (o->form.pack > 1) *start = lir_div(l, *start, opd_imm(o->form.pack), true);
             continue;
         }
         int rows = axis_rows(gf, i);

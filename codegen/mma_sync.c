@@ -98,9 +98,10 @@ static void plan(struct gen *g, struct gen_role *r)
 
 static bool check_operand(struct gen *g, const struct mma_op *op, const struct mma_operand *o)
 {
-    if (!o->field || o->k_major || type_bits(o->type) != 8) return true;
-    gen_error(g, op->s->span, "'%s' holds 8-bit elements contiguous along '%s'; mma.sync reads 8-bit operands contiguous along what is summed over", o->field->name,
-              o->mn[o->nmn - 1]->name);
+    int bits = type_bits(o->type);
+    if (!o->field || o->k_major || bits > 8) return true;
+    gen_error(g, op->s->span, "'%s' holds %d-bit elements contiguous along '%s'; mma.sync reads %d-bit operands contiguous along what is summed over", o->field->name,
+              bits, o->mn[o->nmn - 1]->name, bits);
     return false;
 }
 
@@ -132,6 +133,7 @@ struct reader {
     struct opd base, start;     /* where the tile begins: mma_base */
     struct opd first;           /* first mn of the warp */
     struct opd lane_mn, lane_k; /* this lane's row of ldmatrix: element along mn; along K, in units of 16 bytes (K-major) or rows */
+    bool unpack;                /* two elements a byte, where the instruction takes one */
     bool clamp;                 /* some lanes would read past the tile */
     VEC(struct opd) offset[8];  /* by row of the step % 8: this lane's offset for each fragment, -- or the one they share */
     VEC(struct opd) row[8];
@@ -162,6 +164,18 @@ static void lane_part(struct reader *rd)
     }
 }
 
+/* Where elements are unpacked: fragments are 8 rows, lane 4g + q reads bytes 2q, 2q + 1 of halves of a row's 16. */
+static void unpacked_part(struct reader *rd)
+{
+    struct lir *l = rd->g->l;
+    struct opd lane = rd->g->role->lane;
+    rd->base = lir_add(l, rd->base, lir_shl(l, lir_and(l, lane, opd_imm(3)), 1));
+    rd->lane_mn = lir_shr_u(l, lane, 2);
+    rd->lane_k = opd_imm(0);
+    rd->stride = 8;
+    rd->atoms *= 2;
+}
+
 static struct reader reader_start(struct gen *g, struct mma_op *op, struct mma_operand *o, bool side_b)
 {
     struct mma_acc *acc = op->acc;
@@ -171,7 +185,10 @@ static struct reader reader_start(struct gen *g, struct mma_op *op, struct mma_o
     rd.clamp = (warps - 1) * per_warp + rd.atoms * 16 > o->size;
     rd.base = mma_base(g, op, o, &rd.start);
     rd.first = lir_mul(g->l, warp_along(g, acc, side_b), opd_imm(per_warp));
-    lane_part(&rd);
+    rd.unpack = o->form.pack > 1 && op->step_k / o->form.pack * o->form.bytes < MMA_STEP_BYTES;
+    if (rd.unpack) gen_cost(g, op->s->span, "'%s' is unpacked as it is read: this product takes an element of it a byte", o->field->name);
+    if (rd.unpack) unpacked_part(&rd);
+    else lane_part(&rd);
     return rd;
 }
 
@@ -258,6 +275,26 @@ static void load_words(struct reader *rd, int i, int row, struct opd *out, int n
     }
 }
 
+/* Four nibbles, each to bits 5..2 of a byte. PTX ISA, "Packing format used in MMA with .kind::mxf8f6f4". */
+static struct opd spread_nibbles(struct gen *g, struct opd x)
+{
+    struct lir *l = g->l;
+    struct opd w = lir_reg(l, RC_B32), two = lir_reg(l, RC_B32);
+    lir_emit(l, "cvt.u32.u16 %r, %r", two, x);
+    lir_emit(l, "prmt.b32 %r, %r, 0, %x", w, two, (uint64_t)0x1100); /* each byte twice */
+    return lir_or(l, lir_and(l, lir_shl(l, w, 2), opd_imm(0x003c003c)), lir_and(l, lir_shr_u(l, w, 2), opd_imm(0x3c003c00)));
+}
+
+static void load_unpacked(struct reader *rd, int i, int row, int col, struct opd *out, int n)
+{
+    for (int r = 0; r < n; r++) {
+        int imm, rows8 = rd->side_b ? r / 2 : r % 2, half = rd->side_b ? r % 2 : r / 2;
+        struct opd at = address_k_major(rd, i * 2 + rows8, row, col, &imm), x = lir_reg(rd->g->l, RC_B16);
+        lir_emit(rd->g->l, "ld.shared.b16 %r, [%r+%d]", x, at, imm + half * 8);
+        out[r] = spread_nibbles(rd->g, x);
+    }
+}
+
 /* Four registers: an A atom, or B of two atoms. n = 2: B of one atom, the last of an odd number. */
 static void load_fragment(struct reader *rd, int step, int i, struct opd *out, int n)
 {
@@ -266,6 +303,10 @@ static void load_fragment(struct reader *rd, int step, int i, struct opd *out, i
     mma_step_place(rd->op, rd->o, step, &row, &col);
     if (!rd->o->k_major && rd->o->form.bytes == 4) {
         load_words(rd, i, row, out, n);
+        return;
+    }
+    if (rd->unpack) {
+        load_unpacked(rd, i, row, col, out, n);
         return;
     }
     struct opd at = rd->o->k_major ? address_k_major(rd, i, row, col, &imm) : address_mn_major(rd, i, row, &imm);
@@ -310,7 +351,7 @@ static const struct sync_type {
     int k;
 } sync_types[] = {
     { TY_bf16, "bf16", "f32", 16 }, { TY_f16, "f16", "f32", 16 },   { TY_tf32, "tf32", "f32", 8 }, { TY_e4m3, "e4m3", "f32", 32 },
-    { TY_e5m2, "e5m2", "f32", 32 }, { TY_i8, "s8", "s32", 32 },     { TY_u8, "u8", "s32", 32 },
+    { TY_e5m2, "e5m2", "f32", 32 }, { TY_i8, "s8", "s32", 32 },     { TY_u8, "u8", "s32", 32 },     { TY_e2m1, "e2m1", "f32", 32 },
 };
 
 static const struct sync_type *sync_type(enum type t)
@@ -320,24 +361,35 @@ static const struct sync_type *sync_type(enum type t)
     return NULL;
 }
 
-/* The block-scaled form with scales of 1 where there is one: the plain form of fp8 runs at half its rate. */
-static void emit_unit_scales(struct gen *g, const struct sync_type *ta, const struct sync_type *tb, const struct opd *d, const struct opd *a, const struct opd *b,
-                             const struct opd *c)
+/* fp8 and fp4 where products have scales. Without factors these are 1: the plain form of fp8 runs at half the rate. */
+static bool is_scaled(struct gen *g, const struct mma_op *op)
 {
-    struct opd one = lir_in_reg(g->l, opd_imm(0x7f7f7f7f), RC_B32); /* ue8m0: 2^0 */
-    lir_emit(g->l, "mma.sync.aligned.m16n8k32.row.col.kind::mxf8f6f4.block_scale.scale_vec::1X.f32.%s.%s.f32.ue8m0 %R, %R, %R, %R, {%r}, {0, 0}, {%r}, {0, 0}",
-             ta->name, tb->name, d, 4, a, 4, b, 2, c, 4, one, one);
+    return target_has(g->target, HAS_MMA_BLOCK_SCALE) && type_is_float(op->a.type) && type_bits(op->a.type) <= 8;
 }
 
-/* D = A B + C */
-static void emit_mma(struct gen *g, const struct mma_op *op, const struct opd *d, const struct opd *a, const struct opd *b, const struct opd *c)
+/* The product of atom m, n in a step: D = A B + C */
+struct atom {
+    int step, m, n;
+    const struct opd *d, *a, *b, *c;
+};
+
+static void emit_scaled(struct gen *g, const struct mma_op *op, const struct atom *x)
+{
+    const char *kind = op->step_k == 64 ? "kind::mxf4.block_scale.scale_vec::2X" : "kind::mxf8f6f4.block_scale.scale_vec::1X";
+    int thread_a, thread_b;
+    struct opd scale_a = mma_scale(&op->scales, false, x->step, x->m, &thread_a), scale_b = mma_scale(&op->scales, true, x->step, x->n, &thread_b);
+    lir_emit(g->l, "mma.sync.aligned.m16n8k%d.row.col.%s.f32.%s.%s.f32.ue8m0 %R, %R, %R, %R, {%r}, {0, %d}, {%r}, {0, %d}", op->step_k, kind,
+             sync_type(op->a.type)->name, sync_type(op->b.type)->name, x->d, 4, x->a, 4, x->b, 2, x->c, 4, scale_a, thread_a, scale_b, thread_b);
+}
+
+static void emit_mma(struct gen *g, const struct mma_op *op, const struct atom *x)
 {
     const struct sync_type *ta = sync_type(op->a.type), *tb = sync_type(op->b.type);
-    if (target_has(g->target, HAS_MMA_BLOCK_SCALE) && type_is_float(ta->type) && ta->k == 32) {
-        emit_unit_scales(g, ta, tb, d, a, b, c);
+    if (is_scaled(g, op)) {
+        emit_scaled(g, op, x);
         return;
     }
-    lir_emit(g->l, "mma.sync.aligned.m16n8k%d.row.col.%s.%s.%s.%s %R, %R, %R, %R", ta->k, ta->acc, ta->name, tb->name, ta->acc, d, 4, a, 4, b, 2, c, 4);
+    lir_emit(g->l, "mma.sync.aligned.m16n8k%d.row.col.%s.%s.%s.%s %R, %R, %R, %R", ta->k, ta->acc, ta->name, tb->name, ta->acc, x->d, 4, x->a, 4, x->b, 2, x->c, 4);
 }
 
 /* fp8 is an instruction from sm_89 on (in hardware or as ptxas' own sequence). */
@@ -349,6 +401,7 @@ static bool must_widen(struct gen *g, const struct mma_op *op)
 /* Fragments of one step: A [m_atoms][4], B [n_atoms][2]. */
 struct fragments {
     struct opd *a, *b;
+    int step;
     bool first; /* the first step of a sum that begins at zero */
 };
 
@@ -362,7 +415,7 @@ static void load_b(struct reader *b, const struct mma_acc *acc, const struct fra
 static struct fragments load_a(struct gen *g, const struct mma_op *op, struct reader *a, const struct opd *a_regs, int step)
 {
     const struct mma_acc *acc = op->acc;
-    struct fragments f = { new_n(g->arena, struct opd, acc->m_atoms * 4), new_n(g->arena, struct opd, acc->n_atoms * 2 + 2), !step && !op->s->flag };
+    struct fragments f = { new_n(g->arena, struct opd, acc->m_atoms * 4), new_n(g->arena, struct opd, acc->n_atoms * 2 + 2), step, !step && !op->s->flag };
     for (int m = 0; m < acc->m_atoms; m++) {
         if (a_regs) memcpy(f.a + m * 4, a_regs + (step * acc->m_atoms + m) * 4, 4 * sizeof *f.a);
         else load_fragment(a, step, m, f.a + m * 4, 4);
@@ -421,7 +474,10 @@ static void multiply_columns(struct gen *g, const struct mma_op *op, const struc
         return;
     }
     for (int m = 0; m < op->acc->m_atoms; m++)
-        for (int n = from; n < to; n++) emit_mma(g, op, atom_of(op->acc, m, n), f->a + m * 4, f->b + n * 2, added_to(g, f, atom_of(op->acc, m, n)));
+        for (int n = from; n < to; n++) {
+            const struct opd *d = atom_of(op->acc, m, n);
+            emit_mma(g, op, &(struct atom){ f->step, m, n, d, f->a + m * 4, f->b + n * 2, added_to(g, f, d) });
+        }
 }
 
 static void zero(struct gen *g, struct mma_acc *acc)
@@ -466,6 +522,8 @@ static void mma(struct gen *g, struct ir_stmt *s)
     if (op->a.buffer >= 0) mma_fill_buffer(g, op, &op->a, NULL);
     if (op->b.buffer >= 0) mma_fill_buffer(g, op, &op->b, NULL);
     struct reader a = a_regs ? (struct reader){ 0 } : reader_start(g, op, &op->a, false), b = reader_start(g, op, &op->b, true);
+    if (is_scaled(g, op)) op->scales = mma_scales_load(g, op);
+    if (g->failed) return;
     (room_ahead(g, op->acc) ? multiply_ahead : multiply_lazily)(g, op, &a, &b, a_regs);
 }
 

@@ -176,7 +176,7 @@ static void count_mma(struct env *e, const struct ir_stmt *s)
         if (var_has(s->var, b->axes[i])) n *= b->axes[i]->tile;
     int bits = type_bits(a->type) < type_bits(b->type) ? type_bits(b->type) : type_bits(a->type);
     bool narrow = bits == 8 && target_has(e->t, HAS_MMA_SYNC) && (e->t->has & (HAS_WGMMA | HAS_TCGEN05 | HAS_MMA_FP8));
-    double rate = e->t->tensor_flops * (narrow ? 2 : bits == 32 ? 0.5 : 1), bytes = k * bits / 8;
+    double rate = e->t->tensor_flops * (bits == 4 ? 4 : narrow ? 2 : bits == 32 ? 0.5 : 1), bytes = k * bits / 8;
     bool blocks = e->t->has & (HAS_WGMMA | HAS_TCGEN05);
     double rows = blocks ? ceil_div((int64_t)m, 64) * 64.0 : m;
     e->c->mma += e->times * 2 * rows * n * k / rate;

@@ -365,12 +365,43 @@ static struct tile times(struct role *r, const struct tile *a, const struct tile
     return tile_map(r->env.scratch, E_mul, TY_f32, both, 2, true);
 }
 
+/* A factor by granules of contracted axes, over these axes themselves. */
+static struct tile by_coordinate(struct role *r, const struct tile *f)
+{
+    struct tile all = { .type = f->type };
+    for (int i = 0; i < f->naxes; i++) {
+        const struct ir_axis *x = f->axes[i]->of ? f->axes[i]->of : f->axes[i];
+        tile_add_axis(&all, x, f->axes[i]->of ? r->env.axes[x->id].extent : f->extent[i]);
+    }
+    tile_room(r->env.scratch, &all);
+    for (int64_t e = 0; e < all.n; e++) {
+        int64_t rest = e, at[IR_RANK], from = 0;
+        for (int d = all.naxes - 1; d >= 0; d--) at[d] = rest % all.extent[d], rest /= all.extent[d];
+        for (int i = 0; i < f->naxes; i++) {
+            const struct ir_axis *x = f->axes[i], *of = x->of ? x->of : x;
+            int64_t c = at[tile_axis(&all, of)], origin = r->env.axes[of->id].origin;
+            if (x->of) c = floor_div(origin + c, x->div) - floor_div(origin, x->div);
+            from = from * f->extent[i] + c;
+        }
+        all.at[e] = f->at[from];
+    }
+    return all;
+}
+
+static bool by_granules(const struct tile *f, const struct tile *result)
+{
+    for (int i = 0; i < f->naxes; i++)
+        if (f->axes[i]->of && tile_axis(result, f->axes[i]) < 0) return true;
+    return false;
+}
+
 static void exec_mma(struct role *r, const struct ir_stmt *s)
 {
     struct tile a = eval(r, s->expr), b = eval(r, s->expr2), *c = var_room(r, s->var), scale = { 0 };
     const struct ir_axis *k[2 * IR_RANK];
     for (int i = 0; i < s->factors.n; i++) {
         struct tile f = eval(r, s->factors.at[i]);
+        if (by_granules(&f, c)) f = by_coordinate(r, &f);
         struct tile *to = covers(c, &f) ? &scale : covers(&a, &f) ? &a : &b;
         *to = to->at ? times(r, to, &f) : f;
     }

@@ -1,11 +1,12 @@
-/* promote - factors of an mma are applied in registers.
+/* promote - factors of an mma are applied in registers, where the tensor core does not apply them.
  *
  *   mma c += a * b, factors f, g   →   mma p = a * b
  *                                      c = fma(p, f * g, c)
  *
  * p is a fresh accumulator with the axes of c. Where an mma is its own consumer's only one and has no factors nothing changes.
- * Needs: factors over c's axes only. Leaves: no mma with factors. */
+ * Needs: factors over c's axes only. Leaves: no mma with factors but those that the tensor core applies (scales). */
 #include "compiler/passes.h"
+#include "compiler/scales.h"
 
 static struct ir_expr *in_f32(struct arena *a, struct ir_expr *e)
 {
@@ -59,7 +60,7 @@ static void promote_block(struct pass_state *p, ir_block *b)
         promote_block(p, &s->body);
         promote_block(p, &s->other);
         vec_push(p->arena, &out, s);
-        if (s->kind == S_mma && s->factors.n) vec_push(p->arena, &out, scaled(p, s));
+        if (s->kind == S_mma && s->factors.n && !scales_applied(p->target, s, NULL)) vec_push(p->arena, &out, scaled(p, s));
     }
     *b = out;
 }

@@ -135,8 +135,11 @@ static void check_mma(struct verifier *v, const struct ir_stmt *s)
                  "mma: neither contracted nor of the result:", e->axes[i]->name);
     }
     for (int i = 0; i < s->factors.n; i++) {
-        check_expr(v, s->factors.at[i]);
-        check_covered(v, s->factors.at[i], s->var->axes, s->var->naxes);
+        const struct ir_expr *f = s->factors.at[i];
+        check_expr(v, f);
+        for (int k = 0; k < f->naxes; k++)
+            NEED(among(s->var->axes, s->var->naxes, f->axes[k]) || is_single(v, f->axes[k]) || (f->axes[k]->of && ir_has_axis(s->expr, f->axes[k]->of)),
+                 "mma: a factor over an axis that is neither of the result nor a granule of a contracted one:", f->axes[k]->name);
     }
 }
 

@@ -2,8 +2,9 @@
  *
  *   field e2m1 b[j, k]; fill b = B[@j, @k]   →   field e4m3 b[j, k]; fill b = e4m3(B[@j, @k])
  *
- * Every e2m1 value is an e4m3 value. A slot read as bits keeps its type. */
+ * Every e2m1 value is an e4m3 value. A slot read as bits keeps its type; so does one that the products take as it lies. */
 #include "compiler/passes.h"
+#include "compiler/scales.h"
 
 #define MAX_WIDE 64
 
@@ -36,11 +37,43 @@ static bool read_as_bits(struct widening *w, const struct ir_field *f)
     return w->bits;
 }
 
+static const struct ir_stmt *fill_of(const ir_block *b, const struct ir_field *f)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i], *in = fill_of(&s->body, f);
+        if (s->kind == S_fill && s->field == f) return s;
+        if (!in) in = fill_of(&s->other, f);
+        if (in) return in;
+    }
+    return NULL;
+}
+
+/* The slot that e reads is a copy of memory, contiguous there along k. */
+static bool lies_along(const struct widening *w, const struct ir_expr *e, const struct ir_axis *k)
+{
+    const struct ir_stmt *fill = NULL;
+    for (int i = 0; i < w->p->fn->roles.n && !fill; i++) fill = fill_of(&w->p->fn->roles.at[i]->body, e->field);
+    if (!fill || fill->expr->kind != E_read || fill->expr->type != TY_e2m1) return false;
+    const struct ir_expr *index = fill->expr->args[fill->expr->tensor->inner];
+    for (int i = 0; i < e->nargs; i++)
+        if (e->args[i]->kind == E_coord && e->args[i]->axis == k) return ir_has_axis(index, e->field->axes[i]);
+    return false;
+}
+
+static bool stays_packed(const struct widening *w, const struct ir_stmt *s, const struct ir_expr *e)
+{
+    if (e->kind != E_slot || is_wide(w, e->field) || !scales_packed(w->p->target, s)) return false;
+    const struct ir_expr *other = e == s->expr ? s->expr2 : s->expr;
+    for (int i = 0; i < e->naxes; i++)
+        if (ir_has_axis(other, e->axes[i]) && e->axes[i]->tile > 1) return lies_along(w, e, e->axes[i]);
+    return false;
+}
+
 static void take_operand(struct widening *w, const struct ir_expr *e, struct span at)
 {
     if (e->kind != E_slot || e->type != TY_e2m1 || is_wide(w, e->field) || w->n == MAX_WIDE || read_as_bits(w, e->field)) return;
     w->fields[w->n++] = e->field;
-    diag_remark(w->p->diag, at, "'%s' is held as e4m3, exactly: the products made for %s take no e2m1", e->field->name, w->p->target->name);
+    diag_remark(w->p->diag, at, "'%s' is held as e4m3, exactly: the product made of it on %s takes no e2m1", e->field->name, w->p->target->name);
 }
 
 static void find_operands(struct widening *w, const ir_block *b)
@@ -48,8 +81,8 @@ static void find_operands(struct widening *w, const ir_block *b)
     for (int i = 0; i < b->n; i++) {
         const struct ir_stmt *s = b->at[i];
         if (s->kind == S_mma) {
-            take_operand(w, s->expr, s->span);
-            take_operand(w, s->expr2, s->span);
+            if (!stays_packed(w, s, s->expr)) take_operand(w, s->expr, s->span);
+            if (!stays_packed(w, s, s->expr2)) take_operand(w, s->expr2, s->span);
         }
         find_operands(w, &s->body);
         find_operands(w, &s->other);
@@ -74,7 +107,10 @@ static void widen_fills(struct widening *w, const ir_block *b)
 void pass_widen(struct pass_state *p)
 {
     struct widening w = {.p = p};
-    for (int i = 0; i < p->fn->roles.n; i++) find_operands(&w, &p->fn->roles.at[i]->body);
+    for (int before = -1; before < w.n;) { /* what is widened for one mma is wide for the others */
+        before = w.n;
+        for (int i = 0; i < p->fn->roles.n; i++) find_operands(&w, &p->fn->roles.at[i]->body);
+    }
     if (!w.n) return;
     ir_walk_fn(p->fn, retype_slot, &w);
     for (int i = 0; i < p->fn->roles.n; i++) widen_fills(&w, &p->fn->roles.at[i]->body);

@@ -1,0 +1,21 @@
+/* scales - which factors of an mma the tensor core applies itself: block-scaled products. */
+#ifndef COMPILER_SCALES_H
+#define COMPILER_SCALES_H
+
+#include "compiler/ir.h"
+#include "compiler/target.h"
+
+enum { SCALE_BLOCK = 32 }; /* coordinates of a contracted axis that share a scale: the least */
+
+/* The ue8m0 factor of an mma's first operand and of its second; NULL: that side has none. */
+struct scales {
+    struct ir_expr *first, *second;
+};
+
+/* Whether s multiplies 8- or 4-bit floats, has factors, and the tensor cores of t apply them all. A factor then may have
+ * window axes of the contracted axes (k/32) beside axes of the result. */
+bool scales_applied(const struct target *t, const struct ir_stmt *s, struct scales *out);
+/* Whether products on t take what e2m1 operands s has as they lie in memory, two a byte. */
+bool scales_packed(const struct target *t, const struct ir_stmt *s);
+
+#endif
