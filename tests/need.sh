@@ -23,7 +23,8 @@ need_ptxas() {
     found=$(ls build/venv/lib/python3*/site-packages/nvidia/cu1?/bin/ptxas 2>/dev/null | tail -1)
     if [ -z "$found" ] && [ -z "${DGC_OFFLINE:-}" ] && command -v python3 >/dev/null; then
         python3 -m venv build/venv >/dev/null 2>&1 &&
-            timeout 120 build/venv/bin/pip install -q --no-deps --retries 1 --timeout 10 'nvidia-cuda-nvcc>=13.0' >/dev/null 2>&1
+            # One release, so that what is said of registers does not change with the day.
+            timeout 120 build/venv/bin/pip install -q --no-deps --retries 1 --timeout 10 'nvidia-cuda-nvcc>=13.0,<13.1' >/dev/null 2>&1
         found=$(ls build/venv/lib/python3*/site-packages/nvidia/cu1?/bin/ptxas 2>/dev/null | tail -1)
     fi
     [ -n "$found" ] || return 0
