@@ -8,13 +8,6 @@
 #include <assert.h>
 #include <string.h>
 
-static int64_t gcd(int64_t a, int64_t b)
-{
-    a = a < 0 ? -a : a;
-    b = b < 0 ? -b : b;
-    return b ? gcd(b, a % b) : a;
-}
-
 /* ---- linear forms */
 
 static bool linear_coord(struct gen *g, const struct ir_axis *x, struct linear *out)

@@ -160,11 +160,6 @@ struct opd eval_lane_part(struct gen *g, const struct layout *lay, int a)
     return p.value;
 }
 
-static int64_t gcd(int64_t a, int64_t b)
-{
-    return b ? gcd(b, a % b) : a;
-}
-
 int64_t eval_lane_divisor(const struct layout *lay, int a)
 {
     int64_t d = 0;

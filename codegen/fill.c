@@ -13,11 +13,6 @@ struct walk {
     int axis, times, step;
 };
 
-static int64_t gcd(int64_t a, int64_t b)
-{
-    return b ? gcd(b, a % b) : a;
-}
-
 /* Lanes along what is read, where that is not how the slot lies: loads coalesce, stores are still vectors. */
 static struct layout *fill_layout(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
 {

@@ -22,4 +22,8 @@ void fill_computed(struct gen *g, const struct gen_field *f, const struct ir_stm
 /* The field's slowest row axis (index into its axes): cut where a box is too tall, or shared by a cluster. -1: none. */
 int pipe_slowest_axis(const struct gen_field *f);
 
+/* A descriptor of t without its boxes (all 1): the inner dimension, then those that an axis walks (walks[d] >= 0), the last
+ * axis first, then those that stand still (-1). order[i]: the tensor's dimension behind the map's i. */
+struct image_map pipe_map(struct gen *g, const struct ir_tensor *t, const int *walks, int swizzle, int *order);
+
 #endif

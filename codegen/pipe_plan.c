@@ -134,12 +134,7 @@ static int64_t start_divisor(struct gen *g, const struct ir_expr *e)
 {
     if (!e->naxes) return ir_divisor(g->fn, e);
     if (e->kind == E_coord) return e->axis->align;
-    int64_t a = start_divisor(g, e->args[0]), b = start_divisor(g, e->args[1]);
-    while (b) {
-        int64_t r = a % b;
-        a = b, b = r;
-    }
-    return a;
+    return gcd(start_divisor(g, e->args[0]), start_divisor(g, e->args[1]));
 }
 
 /* ---- what differs between the CTAs of a cluster ---- */
@@ -270,28 +265,33 @@ int pipe_slowest_axis(const struct gen_field *f)
     return -1;
 }
 
-/* The descriptor: the inner dimension, then the field's rows from fastest to slowest, then dimensions that stand still. */
+/* See pipe.h. */
+struct image_map pipe_map(struct gen *g, const struct ir_tensor *t, const int *walks, int swizzle, int *order)
+{
+    struct image_map m = { .arg = t->id, .type = t->type, .swizzle = swizzle, .pack = 1 };
+    order[m.rank++] = t->inner;
+    for (int axis = IR_RANK - 1; axis >= -1; axis--)
+        for (int d = 0; d < t->rank; d++)
+            if (d != t->inner && walks[d] == axis) order[m.rank++] = d;
+    for (int i = 0; i < m.rank; i++) {
+        struct hexpr_code *c = new(g->arena, struct hexpr_code);
+        *c = i ? (struct hexpr_code){ HEX_STRIDE, t->id * 16 + order[i] } : (struct hexpr_code){ HEX_CONST, 1 };
+        m.size[i] = g->image->args.at[t->id].dim[order[i]];
+        m.stride[i] = (struct hexpr){ c, 1 };
+        m.box[i] = 1;
+    }
+    return m;
+}
+
 static int field_map(struct gen *g, const struct gen_field *f, const struct ir_expr *read, const int *walks, int *order)
 {
-    const struct ir_tensor *t = read->tensor;
-    struct image_map m = { .arg = t->id, .type = t->type, .swizzle = f->swizzle, .pack = 1 };
-    int n = 0;
-    order[n++] = t->inner;
-    for (int i = f->ir->naxes - 1; i >= 0; i--)
-        for (int d = 0; d < t->rank; d++)
-            if (i != f->inner && walks[d] == i) order[n++] = d;
-    for (int d = 0; d < t->rank; d++)
-        if (d != t->inner && walks[d] < 0) order[n++] = d;
-    m.rank = n;
-    for (int i = 0; i < n; i++) {
-        int d = order[i], axis = walks[d];
-        m.size[i] = g->image->args.at[t->id].dim[d];
-        struct hexpr_code *c = new(g->arena, struct hexpr_code);
-        *c = i ? (struct hexpr_code){ HEX_STRIDE, t->id * 16 + d } : (struct hexpr_code){ HEX_CONST, 1 };
-        m.stride[i] = (struct hexpr){ c, 1 };
-        int tile = axis < 0 ? 1 : f->ir->axes[axis]->tile;
-        if (axis >= 0 && axis == pipe_slowest_axis(f)) tile /= f->share;
-        m.box[i] = (uint32_t)(i == 0 ? f->per_panel : tile > 256 ? 256 : tile);
+    struct image_map m = pipe_map(g, read->tensor, walks, f->swizzle, order);
+    m.box[0] = (uint32_t)f->per_panel;
+    for (int i = 1; i < m.rank; i++) {
+        int axis = walks[order[i]];
+        if (axis < 0) continue;
+        int tile = f->ir->axes[axis]->tile / (axis == pipe_slowest_axis(f) ? f->share : 1);
+        m.box[i] = (uint32_t)(tile > 256 ? 256 : tile);
     }
     vec_push(g->arena, &g->image->maps, m);
     return g->image->maps.n - 1;

@@ -25,13 +25,6 @@ struct slot_access {
     VEC(struct slot_chunk) chunks;
 };
 
-static int64_t gcd(int64_t a, int64_t b)
-{
-    a = a < 0 ? -a : a;
-    b = b < 0 ? -b : b;
-    return b ? gcd(b, a % b) : a;
-}
-
 /* Uniform part of an index less the window's origin. */
 static struct opd from_origin(struct gen *g, const struct linear *f, const struct ir_axis *x, int64_t *divisor)
 {

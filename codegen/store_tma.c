@@ -94,23 +94,13 @@ static bool plan_box(struct gen *g, const struct ir_stmt *s, const struct layout
 static int store_map(struct gen *g, const struct ir_stmt *s, struct box *b)
 {
     const struct ir_tensor *t = s->tensor;
-    struct image_map m = { .arg = t->id, .type = t->type, .swizzle = b->panel * type_bits(t->type) / 8, .pack = 1 };
-    int order[5], n = 0;
-    order[n++] = t->inner;
-    for (int a = b->lay->naxes - 1; a >= 0; a--)
-        for (int d = 0; d < t->rank; d++)
-            if (a != b->inner && s->index.at[d]->naxes && s->index.at[d]->axis == b->lay->axes[a]) order[n++] = d;
-    for (int d = 0; d < t->rank; d++)
-        if (d != t->inner && !s->index.at[d]->naxes) order[n++] = d;
-    m.rank = n;
-    for (int i = 0; i < n; i++) {
-        int d = order[i];
-        struct hexpr_code *c = new(g->arena, struct hexpr_code);
-        *c = i ? (struct hexpr_code){ HEX_STRIDE, t->id * 16 + d } : (struct hexpr_code){ HEX_CONST, 1 };
-        m.size[i] = g->image->args.at[t->id].dim[d];
-        m.stride[i] = (struct hexpr){ c, 1 };
-        b->dim_axis[i] = s->index.at[d]->naxes ? eval_index(b->lay, s->index.at[d]->axis) : -1 - d;
-        m.box[i] = (uint32_t)(i == 0 ? b->panel : b->dim_axis[i] < 0 ? 1 : b->run[b->dim_axis[i]]);
+    int order[5], walks[IR_RANK];
+    for (int d = 0; d < t->rank; d++) walks[d] = s->index.at[d]->naxes ? eval_index(b->lay, s->index.at[d]->axis) : -1;
+    struct image_map m = pipe_map(g, t, walks, b->panel * type_bits(t->type) / 8, order);
+    for (int i = 0; i < m.rank; i++) {
+        int axis = walks[order[i]];
+        b->dim_axis[i] = axis >= 0 ? axis : -1 - order[i];
+        if (axis >= 0) m.box[i] = (uint32_t)(i == 0 ? b->panel : b->run[axis]);
     }
     pipe_need_alignment(g, t);
     vec_push(g->arena, &g->image->maps, m);

@@ -141,18 +141,6 @@ bool ir_has_axis(const struct ir_expr *e, const struct ir_axis *axis)
     return false;
 }
 
-static int64_t gcd(int64_t x, int64_t y)
-{
-    x = x < 0 ? -x : x;
-    y = y < 0 ? -y : y;
-    while (y) {
-        int64_t r = x % y;
-        x = y;
-        y = r;
-    }
-    return x;
-}
-
 /* Products stay small enough to be multiplied again: a divisor that is too small is still true. */
 static int64_t product(int64_t x, int64_t y)
 {

@@ -7,16 +7,6 @@
 
 #include <string.h>
 
-static int64_t gcd(int64_t x, int64_t y)
-{
-    while (y) {
-        int64_t r = x % y;
-        x = y;
-        y = r;
-    }
-    return x;
-}
-
 static struct laxis *new_axis(struct lower *L, const char *name, struct span at)
 {
     struct laxis *x = new(L->a, struct laxis);

@@ -54,6 +54,18 @@ extern void (*base_oom)(size_t bytes);
 #define COUNT(a) ((int)(sizeof(a) / sizeof *(a)))
 static inline int64_t floor_div(int64_t a, int64_t b) { int64_t q = a / b; return q - (a % b != 0 && (a < 0) != (b < 0)); }
 static inline int64_t floor_mod(int64_t a, int64_t b) { return a - floor_div(a, b) * b; }
+/* Greatest common divisor of the magnitudes; gcd(0, x) = |x|. */
+static inline int64_t gcd(int64_t a, int64_t b)
+{
+    a = a < 0 ? -a : a;
+    b = b < 0 ? -b : b;
+    while (b) {
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
 static inline int64_t ceil_div(int64_t a, int64_t b) { return -floor_div(-a, b); }
 
 #endif
