@@ -144,15 +144,6 @@ static void find_dims(struct lower *L, const struct node *n)
     for (int i = 0; i < n->list.n; i++) find_dims(L, n->list.at[i]);
 }
 
-static bool same_tree(const struct node *x, const struct node *y)
-{
-    if (!x || !y) return x == y;
-    if (x->kind != y->kind || x->name != y->name || x->num != y->num || x->flag != y->flag || x->list.n != y->list.n) return false;
-    for (int i = 0; i < x->list.n; i++)
-        if (!same_tree(x->list.at[i], y->list.at[i])) return false;
-    return same_tree(x->a, y->a) && same_tree(x->b, y->b) && same_tree(x->c, y->c);
-}
-
 static void choose_inner(struct lower *L, struct ir_tensor *t, const struct node *n)
 {
     t->inner = t->rank - 1;
@@ -160,7 +151,7 @@ static void choose_inner(struct lower *L, struct ir_tensor *t, const struct node
     for (int k = 0; k < n->list2.n; k++) {
         int found = -1;
         for (int i = 0; i < t->rank; i++)
-            if (same_tree(n->list2.at[k], n->list.at[i])) found = i;
+            if (ast_same(n->list2.at[k], n->list.at[i])) found = i;
         if (found < 0) {
             diag_error(L->d, n->list2.at[k]->span, "inner(...) names a dimension of '%s'; '%s' is none", t->name, lower_text(L, n->list2.at[k]->span));
             return;

@@ -121,3 +121,12 @@ void ast_print(const struct node *n, struct buf *out)
 {
     print(n, "", 0, out);
 }
+
+bool ast_same(const struct node *x, const struct node *y)
+{
+    if (!x || !y) return x == y;
+    if (x->kind != y->kind || x->name != y->name || x->num != y->num || x->flag != y->flag || x->list.n != y->list.n) return false;
+    for (int i = 0; i < x->list.n; i++)
+        if (!ast_same(x->list.at[i], y->list.at[i])) return false;
+    return ast_same(x->a, y->a) && ast_same(x->b, y->b) && ast_same(x->c, y->c);
+}

@@ -38,6 +38,8 @@ struct node {
 
 const char *node_kind_name(enum node_kind k);
 const char *ast_op_text(enum ast_op op);
+/* Whether two expressions are written alike: same kinds, names, numbers and operators. NULL equals only NULL. */
+bool ast_same(const struct node *x, const struct node *y);
 /* The tree as indented text, for --emit=ast. */
 void ast_print(const struct node *n, struct buf *out);
 

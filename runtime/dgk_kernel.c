@@ -34,20 +34,11 @@ static void add_dims(struct dgk_kernel *k, const struct node *n)
     for (int i = 0; i < n->list.n; i++) add_dims(k, n->list.at[i]);
 }
 
-static bool same_tree(const struct node *x, const struct node *y)
-{
-    if (!x || !y) return x == y;
-    if (x->kind != y->kind || x->name != y->name || x->num != y->num || x->flag != y->flag || x->list.n != y->list.n) return false;
-    for (int i = 0; i < x->list.n; i++)
-        if (!same_tree(x->list.at[i], y->list.at[i])) return false;
-    return same_tree(x->a, y->a) && same_tree(x->b, y->b) && same_tree(x->c, y->c);
-}
-
 static void add_inner(struct slot_arg *a)
 {
     for (int c = 0; c < a->node->list2.n; c++)
         for (int d = 0; d < a->rank; d++)
-            if (same_tree(a->node->list2.at[c], a->node->list.at[d]) && a->n_inner < IMAGE_RANK) a->inner[a->n_inner++] = d;
+            if (ast_same(a->node->list2.at[c], a->node->list.at[d]) && a->n_inner < IMAGE_RANK) a->inner[a->n_inner++] = d;
     if (!a->n_inner && a->rank) a->inner[a->n_inner++] = a->rank - 1;
 }
 
