@@ -113,58 +113,93 @@ static bool not_known(struct lower *L, const struct tuning *t, const struct node
     return false;
 }
 
-static bool push_range(struct lower *L, struct tuning *t, const struct node *n, int64_t times)
+/* Each returns the part of the set that is not known at compile time; NULL: all of it is. */
+static const struct node *push_range(struct lower *L, struct tuning *t, const struct node *n, int64_t times)
 {
     int64_t lo, hi, step = 1;
-    if (!lower_static(L, n->a, &lo)) return not_known(L, t, n->a);
-    if (!lower_static(L, n->b, &hi)) return not_known(L, t, n->b);
-    if (n->c && !lower_static(L, n->c, &step)) return not_known(L, t, n->c);
+    if (!lower_static(L, n->a, &lo)) return n->a;
+    if (!lower_static(L, n->b, &hi)) return n->b;
+    if (n->c && !lower_static(L, n->c, &step)) return n->c;
     for (int64_t v = lo; step > 0 && v <= hi && t->choices.n < 4096; v += step) push(L, t, (struct choice){.num = v * times});
-    return true;
+    return NULL;
 }
 
-static bool push_node(struct lower *L, struct tuning *t, const struct node *n, int64_t times)
+static const struct node *push_node(struct lower *L, struct tuning *t, const struct node *n, int64_t times)
 {
     int64_t v;
     if (n->kind == N_range) return push_range(L, t, n, times);
     if (n->kind == N_shape) push(L, t, (struct choice){.num = n->num, .n = (int64_t)n->real});
     else if (lower_static(L, n, &v)) push(L, t, (struct choice){.num = v * times});
     else if (n->kind == N_name && t->word && !lower_find(L, n->name)) push(L, t, (struct choice){.word = n->name});
-    else return not_known(L, t, n);
-    return true;
+    else return n;
+    return NULL;
 }
 
-static void push_given(struct lower *L, struct tuning *t)
+static const struct node *push_set(struct lower *L, struct tuning *t)
+{
+    int64_t times = 1;
+    const struct node *unknown = t->set->a && !lower_static(L, t->set->a, &times) ? t->set->a : NULL;
+    for (int i = 0; !unknown && i < t->set->list.n; i++) unknown = push_node(L, t, t->set->list.at[i], times);
+    return unknown;
+}
+
+/* A size below one is no choice. */
+static void drop_empty(struct tuning *t)
+{
+    int n = 0;
+    for (int i = 0; i < t->choices.n; i++)
+        if (t->word || t->choices.at[i].num > 0) t->choices.at[n++] = t->choices.at[i];
+    t->choices.n = n;
+}
+
+/* ---- given with the call ---- */
+
+static bool read_given(struct lower *L, const struct tuning *t, struct choice *c)
 {
     long long m, n;
     int end = 0;
     char *rest;
-    if (sscanf(t->given, "%lldx%lld%n", &m, &n, &end) == 2 && !t->given[end]) {
-        push(L, t, (struct choice){.num = m, .n = n});
-        return;
+    *c = (struct choice){ .n = 0 };
+    if (sscanf(t->given, "%lldx%lld%n", &m, &n, &end) == 2 && !t->given[end]) return c->num = m, c->n = n, true;
+    c->num = strtoll(t->given, &rest, 0);
+    if (*t->given && !*rest) return true;
+    c->num = 0;
+    if (t->word) return c->word = intern(t->given), true;
+    diag_error(L->d, t->span, "'%s' cannot be '%s', which is no whole number", t->key, t->given);
+    return false;
+}
+
+static bool not_in_set(struct lower *L, const struct tuning *t)
+{
+    struct buf list = { 0 };
+    for (int i = 0; i < t->choices.n; i++) buf_printf(&list, "%s%s", i ? ", " : "", t->choices.at[i].text);
+    diag_error(L->d, t->span, "'%s' cannot be %s; for %s its set is {%s}", t->key, t->given, L->target->name, list.at ? list.at : "");
+    buf_free(&list);
+    return false;
+}
+
+/* The given value is the only choice. It must be one of the author's, as far as these are known at compile time. */
+static bool take_given(struct lower *L, struct tuning *t, bool known)
+{
+    struct choice c;
+    bool found = !known;
+    if (!read_given(L, t, &c)) return false;
+    for (int i = 0; i < t->choices.n; i++) {
+        const struct choice *x = &t->choices.at[i];
+        found |= x->num == c.num && x->n == c.n && x->word == c.word;
     }
-    long long v = strtoll(t->given, &rest, 0);
-    if (*t->given && !*rest) push(L, t, (struct choice){.num = v});
-    else if (t->word) push(L, t, (struct choice){.word = intern(t->given)});
-    else diag_error(L->d, t->span, "'%s' cannot be '%s', which is no whole number", t->key, t->given);
+    if (!found) return not_in_set(L, t);
+    t->choices.n = 0;
+    push(L, t, c);
+    return true;
 }
 
 bool tune_choices(struct lower *L, struct tuning *t)
 {
-    int64_t times = 1;
-    if (t->given) {
-        push_given(L, t);
-        return t->choices.n > 0;
-    }
-    if (t->set->a && !lower_static(L, t->set->a, &times)) return not_known(L, t, t->set->a);
-    for (int i = 0; i < t->set->list.n; i++)
-        if (!push_node(L, t, t->set->list.at[i], times)) return false;
-    if (!t->word) { /* a size below one is no choice */
-        int n = 0;
-        for (int i = 0; i < t->choices.n; i++)
-            if (t->choices.at[i].num > 0) t->choices.at[n++] = t->choices.at[i];
-        t->choices.n = n;
-    }
+    const struct node *unknown = push_set(L, t);
+    drop_empty(t);
+    if (t->given) return take_given(L, t, !unknown);
+    if (unknown) return not_known(L, t, unknown);
     if (t->choices.n) return true;
     diag_error(L->d, t->span, "'%s' has no choice that is possible", t->key);
     return false;

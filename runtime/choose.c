@@ -257,18 +257,33 @@ static int opened(const struct search *s)
     return n;
 }
 
-int choose_tune(const struct choose_ask *ask, struct binding *out, int room)
+static struct choose_candidate publish(const struct search *s, const bool *is_free, const struct variant *v)
 {
+    struct choose_candidate c = { .us = v->us };
+    c.at = new_n(s->ask->arena, struct binding, s->space.n + 1);
+    for (int k = 0; k < s->space.n; k++)
+        if (s->open[k] || is_free[k]) c.at[c.n++] = (struct binding){ s->space.at[k].name, s->space.at[k].choices.at[v->at[k]] };
+    return c;
+}
+
+int choose_ranking(const struct choose_ask *ask, struct choose_candidate *out, int room)
+{
+    static const bool none[MOST_KEYS];
     struct search s;
     int n = 0;
     if (!search(&s, ask)) return 0;
-    for (int i = 0; opened(&s) && i < s.n && i < MOST_GENERATED && isfinite(s.tried[i].us); i++) {
-        if (!generates(&s, &s.tried[i])) continue;
-        for (int k = 0; k < s.space.n && n < room; k++)
-            if (s.open[k]) out[n++] = (struct binding){ s.space.at[k].name, s.space.at[k].choices.at[s.tried[i].at[k]] };
-        break;
-    }
+    for (int i = 0; opened(&s) && i < s.n && i < MOST_GENERATED && n < room && isfinite(s.tried[i].us); i++)
+        if (generates(&s, &s.tried[i])) out[n++] = publish(&s, none, &s.tried[i]);
     free(s.tried);
+    return n;
+}
+
+int choose_tune(const struct choose_ask *ask, struct binding *out, int room)
+{
+    struct choose_candidate best;
+    int n = choose_ranking(ask, &best, 1) ? best.n : 0;
+    if (n > room) n = room;
+    for (int i = 0; i < n; i++) out[i] = best.at[i];
     return n;
 }
 
@@ -310,15 +325,6 @@ static void add_around(struct candidates *c, const struct variant *v)
                     add_candidate(c, two, STEP_ASIDE * STEP_ASIDE);
                 }
         }
-}
-
-static struct choose_candidate publish(const struct search *s, const bool *is_free, const struct variant *v)
-{
-    struct choose_candidate c = { .us = v->us };
-    c.at = new_n(s->ask->arena, struct binding, s->space.n + 1);
-    for (int k = 0; k < s->space.n; k++)
-        if (s->open[k] || is_free[k]) c.at[c.n++] = (struct binding){ s->space.at[k].name, s->space.at[k].choices.at[v->at[k]] };
-    return c;
 }
 
 int choose_candidates(const struct choose_ask *ask, struct choose_candidate *out, int room)

@@ -35,5 +35,7 @@ struct choose_candidate {
     double us; /* the model's estimate, and a little for each step off the author's first choices */
 };
 int choose_candidates(const struct choose_ask *ask, struct choose_candidate *out, int room);
+/* The same by the model alone: values it tells apart, the first is choose_tune's. None where it has nothing to choose. */
+int choose_ranking(const struct choose_ask *ask, struct choose_candidate *out, int room);
 
 #endif

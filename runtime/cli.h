@@ -63,6 +63,7 @@ struct unit {
     const char *path;
     struct node *file;
     struct ir_fn *fn; /* what unit_compile compiled last */
+    const struct compile_options *options; /* instead of the command line's; NULL: those */
     double ms;        /* when the stage began, for --time-passes */
     bool quiet;       /* messages are counted, not printed: an attempt */
 };
@@ -97,21 +98,25 @@ struct cli_call {
     const struct target *target;
     const struct node *kernel;
     struct compile_options options;
-    VEC(const char *) dims;
+    struct device_props props; /* of the device, or of the one supposed */
+    words dims;
     VEC(struct cli_shape) shapes;
     bool opened;
 };
 
-/* 0, or the exit status of what went wrong, said. */
-int cli_call_open(struct cli_call *k, struct cli *c);
+/* 0, or the exit status of what went wrong, said. With a target to suppose a device for, none need be there, and none is opened. */
+int cli_call_open(struct cli_call *k, struct cli *c, const struct target *supposed);
 void cli_call_close(struct cli_call *k);
 /* What to choose tune values for. Sizes that a kernel must know to be compiled are among its parameters then. */
 struct choose_ask cli_call_ask(struct cli_call *k, const struct cli_shape *shape);
+/* Adds to ask->options the values that such a call gets; where they are from: "tuned", "model" or "given". */
+const char *cli_call_choose(struct choose_ask *ask);
 void cli_json_text(struct buf *out, const char *text);                     /* in quotes */
 void cli_json_pairs(struct buf *out, const char *text, char between);      /* "M=1 N=2" as an object */
 int cli_json_write(const char *path, const struct buf *json);              /* "" is stdout; the exit status */
 /* Every name in the arguments' dimensions that is no parameter. */
 void cli_kernel_dims(struct arena *a, const struct node *kernel, words *out);
+int cli_no_dimension(const char *whose, const char *name, const words *dims); /* says so; the exit status */
 
 /* Compares what a call left in its arguments with the specs of u->fn, a line a spec into `out`; false if one differs. */
 bool cli_check(const struct unit *u, const struct call *call, const struct tensor *before, const struct tensor *after, struct buf *out);

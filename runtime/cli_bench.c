@@ -9,7 +9,7 @@
 #include "runtime/timing.h"
 #include "runtime/tune.h"
 
-enum { LAUNCHES = 30, MOST_LAUNCHES = 100000, MOST_VALUES = 64 };
+enum { LAUNCHES = 30, MOST_LAUNCHES = 100000 };
 
 /* One shape, timed. */
 struct timed {
@@ -29,24 +29,6 @@ struct bench {
 };
 
 /* ---- one shape ------------------------------------------------------------------------------------------------- */
-
-/* The values of the command line, and those that a call would get. */
-static void choose(struct bench *b, struct choose_ask *ask, struct timed *row)
-{
-    struct arena *a = ask->arena;
-    struct binding chosen[MOST_VALUES], *all = new_n(a, struct binding, MOST_VALUES + ask->options->n_tune);
-    struct compile_options *o = new(a, struct compile_options);
-    int n = tunedb_best(ask, chosen, MOST_VALUES), total = 0;
-    row->from = n ? "tuned" : ask->options->n_tune ? "given" : "model";
-    if (!n) n = choose_tune(ask, chosen, MOST_VALUES);
-    *o = *ask->options;
-    for (int i = 0; i < o->n_tune; i++) all[total++] = o->tune[i];
-    for (int i = 0; i < n; i++) all[total++] = chosen[i];
-    o->tune = all, o->n_tune = total;
-    ask->options = o;
-    row->values = tune_values_text(a, all, total);
-    (void)b;
-}
 
 static struct image *compile(struct bench *b, const struct choose_ask *ask, struct ir_fn **fn)
 {
@@ -82,7 +64,8 @@ static void time_shape(struct bench *b, const struct cli_shape *shape)
     struct fault why = { 0 };
     struct cost cost = { 0 };
     struct ir_fn *fn;
-    choose(b, &ask, &row);
+    row.from = cli_call_choose(&ask);
+    row.values = tune_values_text(ask.arena, ask.options->tune, ask.options->n_tune);
     struct image *im = compile(b, &ask, &fn);
     if (!im) {
         row.error = "it does not compile";
@@ -166,7 +149,7 @@ static int show(const struct bench *b)
 int cli_verb_bench(struct cli *c)
 {
     struct bench b = { .cli = c, .launches = c->repeat ? atoi(c->repeat) : LAUNCHES };
-    int rc = cli_call_open(&b.call, c);
+    int rc = cli_call_open(&b.call, c, NULL);
     if (!rc && (b.launches < 1 || b.launches > MOST_LAUNCHES)) rc = cli_usage("--repeat=%s: 1 to %d launches", c->repeat, MOST_LAUNCHES);
     if (!rc && b.call.device->props.emulated) b.launches = 1; /* the same time whenever it runs */
     b.us = rc ? NULL : new_n(&c->arena, double, b.launches);

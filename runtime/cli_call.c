@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/tunedb.h"
+
+enum { MOST_VALUES = 64 };
+
 const struct target *cli_best_target(const struct device *d)
 {
     int n, best = -1, number = 0;
@@ -60,10 +64,13 @@ static bool is_scalar(const struct node *kernel, const char *name)
 
 /* ---- shapes ---------------------------------------------------------------------------------------------------- */
 
-static int no_name(struct cli_call *k, const char *name)
+int cli_no_dimension(const char *whose, const char *name, const words *dims)
 {
-    const char *near = diag_nearest(name, k->dims.at, k->dims.n);
-    return cli_usage("%s has no dimension or scalar '%s'%s%s%s", k->kernel->name, name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    struct buf list = { 0 };
+    for (int i = 0; i < dims->n; i++) buf_printf(&list, "%s%s", i ? ", " : "", dims->at[i]);
+    int rc = cli_usage("%s has no dimension '%s'; it has %s", whose, name, list.at ? list.at : "none");
+    buf_free(&list);
+    return rc;
 }
 
 static int take_pair(struct cli_call *k, struct cli_shape *s, const char *name, const char *value)
@@ -76,7 +83,7 @@ static int take_pair(struct cli_call *k, struct cli_shape *s, const char *name, 
         if (*end || end == value || errno || s->sizes[i] < 0) return cli_usage("%s=%s: a size is wanted", name, value);
         return 0;
     }
-    if (!is_scalar(k->kernel, name)) return no_name(k, name);
+    if (!is_scalar(k->kernel, name)) return cli_no_dimension(k->kernel->name, name, &k->dims);
     struct binding b = { name, value };
     vec_push(&k->unit.arena, &s->scalars, b);
     return 0;
@@ -158,10 +165,25 @@ static enum dgk_status open_device(struct cli_call *k, struct fault *why)
     k->target = c->target ? target_find(c->target) : cli_best_target(k->device);
     if (!k->target && c->target) return fault_set(why, DGK_USAGE, "'%s' is no target; dgc targets lists them", c->target);
     if (!k->target) return fault_set(why, DGK_UNSUPPORTED, "%s (%s) runs none of dgc's targets", k->device->props.name, k->device->props.arch);
+    k->props = k->device->props;
     return DGK_OK;
 }
 
-int cli_call_open(struct cli_call *k, struct cli *c)
+/* The chip that calls for `t` are chosen for: the device at hand if it runs them, else the target's usual board. */
+static enum dgk_status suppose_device(struct cli_call *k, const struct target *t, struct fault *why)
+{
+    struct cli *c = k->unit.cli;
+    struct device *d;
+    k->target = t;
+    k->props = (struct device_props){ .sms = t->sms };
+    enum dgk_status s = device_open(&d, c->device ? c->device : "cuda:0", t->name, why);
+    if (s) return c->device ? s : DGK_OK;
+    if (device_runs(d, t->ptx_target)) k->props = d->props;
+    device_close(d);
+    return DGK_OK;
+}
+
+int cli_call_open(struct cli_call *k, struct cli *c, const struct target *supposed)
 {
     struct fault why = { 0 };
     *k = (struct cli_call){ .opened = true };
@@ -170,12 +192,10 @@ int cli_call_open(struct cli_call *k, struct cli *c)
     if (!kernels.n) return 1;
     if (kernels.n > 1) return cli_usage("one kernel at a time; --kernel=all is too many");
     k->kernel = kernels.at[0];
-    if (open_device(k, &why)) return cli_fail(&why);
+    if (supposed ? suppose_device(k, supposed, &why) : open_device(k, &why)) return cli_fail(&why);
     k->options = (struct compile_options){ .target = k->target->name, .params = c->params.at, .n_params = c->params.n, .tune = c->tune.at,
                                            .n_tune = c->tune.n, .inner = c->inner.at, .n_inner = c->inner.n };
-    words dims = { 0 };
-    cli_kernel_dims(&k->unit.arena, k->kernel, &dims);
-    for (int i = 0; i < dims.n; i++) vec_push(&k->unit.arena, &k->dims, dims.at[i]);
+    cli_kernel_dims(&k->unit.arena, k->kernel, &k->dims);
     return take_shapes(k);
 }
 
@@ -220,7 +240,23 @@ struct choose_ask cli_call_ask(struct cli_call *k, const struct cli_shape *shape
     struct compile_options *o = new(&k->unit.arena, struct compile_options);
     *o = k->options;
     compile_in(k, shape, o);
-    return (struct choose_ask){ &k->unit.arena, k->unit.file, k->kernel, o, k->dims.at, shape->sizes, k->dims.n, &k->device->props, k->device->props.sms };
+    return (struct choose_ask){ &k->unit.arena, k->unit.file, k->kernel, o, k->dims.at, shape->sizes, k->dims.n, &k->props, k->props.sms };
+}
+
+const char *cli_call_choose(struct choose_ask *ask)
+{
+    struct arena *a = ask->arena;
+    struct binding chosen[MOST_VALUES], *all = new_n(a, struct binding, MOST_VALUES + ask->options->n_tune);
+    struct compile_options *o = new(a, struct compile_options);
+    int n = tunedb_best(ask, chosen, MOST_VALUES), total = 0;
+    const char *from = n ? "tuned" : ask->options->n_tune ? "given" : "model";
+    if (!n) n = choose_tune(ask, chosen, MOST_VALUES);
+    *o = *ask->options;
+    for (int i = 0; i < o->n_tune; i++) all[total++] = o->tune[i];
+    for (int i = 0; i < n; i++) all[total++] = chosen[i];
+    o->tune = all, o->n_tune = total;
+    ask->options = o;
+    return from;
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------ */

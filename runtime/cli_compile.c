@@ -1,4 +1,4 @@
-/* cli_compile - dgc compile and dgc explain. */
+/* cli_compile - dgc compile: any stage of a kernel, into files or to stdout. */
 #include "runtime/cli.h"
 
 #include <errno.h>
@@ -119,16 +119,17 @@ static const char *place(struct cli *c, const char *kernel, const char *target)
                         target ? target : "", suffix);
 }
 
-static int deliver(struct cli *c, const struct buf *out, const char *path)
+static bool to_file(const struct cli *c) { return c->output && strcmp(c->output, "-"); }
+
+static int deliver(const struct buf *out, const char *path)
 {
-    if (!path || !strcmp(path, "-")) {
+    if (!path) {
         fwrite(out->at ? out->at : "", 1, out->n, stdout);
         return 0;
     }
     if (write_file(path, out->at ? out->at : "", out->n)) return 0;
     struct fault why;
     fault_set(&why, DGK_BAD_FILE, "cannot write '%s': %s", path, strerror(errno));
-    (void)c;
     return cli_fail(&why);
 }
 
@@ -147,7 +148,7 @@ static int compile_for(struct cli *c, const struct emit *e, const struct target 
         struct buf out = { 0 };
         const struct node *k = e->per_kernel ? kernels.at[i] : NULL;
         int failed = e->put(&u, k, t, &out);
-        if (!failed) failed = deliver(c, &out, c->output ? place(c, kernels.n > 1 && k ? k->name : NULL, many_targets ? t->name : NULL) : NULL);
+        if (!failed) failed = deliver(&out, to_file(c) ? place(c, kernels.n > 1 && k ? k->name : NULL, many_targets ? t->name : NULL) : NULL);
         if (failed > rc) rc = failed;
         buf_free(&out);
     }
@@ -162,60 +163,14 @@ int cli_verb_compile(struct cli *c)
     if (!e->per_target) return compile_for(c, e, NULL, false);
     target_list targets = cli_targets(c, "sm_90a");
     if (!targets.n) return status_exit(DGK_USAGE);
-    if (e->binary && !c->output) {
-        if (targets.n == 1 && !(c->kernel && !strcmp(c->kernel, "all"))) return cli_usage("a cubin needs a place: -o FILE (or -o - for stdout)");
-        return cli_usage("cubins need a place: -o FILE.cubin");
+    if (e->binary && !to_file(c)) {
+        bool one = targets.n == 1 && !(c->kernel && !strcmp(c->kernel, "all"));
+        if (!one) return cli_usage("cubins need a place: -o FILE.cubin");
+        if (!c->output) return cli_usage("a cubin needs a place: -o FILE (or -o - for stdout)");
     }
     int rc = 0;
     for (int i = 0; i < targets.n; i++) {
-        int failed = compile_for(c, e, targets.at[i], targets.n > 1 && c->output && strcmp(c->output, "-"));
-        if (failed > rc) rc = failed;
-    }
-    return rc;
-}
-
-/* ---- explain ------------------------------------------------------------------------------------------------- */
-
-static void explain_code(struct cli *c, const struct image *im)
-{
-    struct assemble_options o = cli_assemble_options(c);
-    struct assemble_report r;
-    struct fault why = { 0 };
-    void *cubin;
-    size_t bytes;
-    o.accept_bad_code = true;
-    if (module_assemble(im->ptx, im->ptx_bytes, &o, &cubin, &bytes, &r, NULL, &why)) return;
-    printf("  assembled  %d registers, %d bytes of stack, %d bytes of spills, by %s in %.0f ms\n", r.registers, r.stack_bytes,
-           r.spill_store_bytes > 0 ? r.spill_store_bytes : 0, r.by, r.ms);
-    free(cubin);
-}
-
-static int explain_for(struct cli *c, const struct target *t)
-{
-    struct unit u;
-    int rc = unit_open(&u, c, c->files.at[0]) ? 0 : 1;
-    nodes kernels = { 0 };
-    if (!rc) kernels = unit_kernels(&u);
-    if (!kernels.n) rc = 1;
-    for (int i = 0; i < kernels.n; i++) {
-        struct buf text = { 0 };
-        const struct image *im = unit_compile(&u, kernels.at[i], t, &text);
-        if (text.at) fputs(text.at, stdout);
-        if (im) explain_code(c, im);
-        else rc = 1;
-        buf_free(&text);
-    }
-    unit_close(&u);
-    return rc;
-}
-
-int cli_verb_explain(struct cli *c)
-{
-    target_list targets = cli_targets(c, "all");
-    if (!targets.n) return status_exit(DGK_USAGE);
-    int rc = 0;
-    for (int i = 0; i < targets.n; i++) {
-        int failed = explain_for(c, targets.at[i]);
+        int failed = compile_for(c, e, targets.at[i], targets.n > 1 && to_file(c));
         if (failed > rc) rc = failed;
     }
     return rc;

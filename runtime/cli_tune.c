@@ -263,7 +263,7 @@ int cli_verb_tune(struct cli *c)
     struct tuning t = { .cli = c, .tty = isatty(2) };
     if (!strcmp(c->files.at[0], "merge")) return merge(c);
     if (c->files.n > 1) return cli_usage("one file at a time; '%s' is a second", c->files.at[1]);
-    int rc = cli_call_open(&t.call, c);
+    int rc = cli_call_open(&t.call, c, NULL);
     if (!rc && !t.call.device->props.emulated) prepare_restart(&c->arena);
     if (!rc) rc = tune_all(&t);
     cli_call_close(&t.call);

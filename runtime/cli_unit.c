@@ -91,6 +91,7 @@ nodes unit_kernels(struct unit *u)
 static struct compile_options options(const struct unit *u, const struct target *t)
 {
     const struct cli *c = u->cli;
+    if (u->options) return *u->options;
     return (struct compile_options){ .target = t->name, .params = c->params.at, .n_params = c->params.n, .tune = c->tune.at,
                                      .n_tune = c->tune.n, .inner = c->inner.at, .n_inner = c->inner.n };
 }

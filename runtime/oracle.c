@@ -258,14 +258,44 @@ static void pick_tune(struct group *g)
     }
 }
 
+static struct image *generate(struct group *g, struct diag *d)
+{
+    open_messages(g->t, d);
+    struct ir_fn *fn = lower(g, d, true);
+    return fn ? codegen_kernel(&g->t->arena, d, fn, NULL) : NULL;
+}
+
 /* Whether a kernel with picked tune values compiles to the end. */
 static bool fits(struct group *g)
 {
     struct diag d;
-    open_messages(g->t, &d);
-    struct ir_fn *fn = lower(g, &d, true);
-    struct codegen_options o = { .symbol = NULL };
-    return fn && codegen_kernel(&g->t->arena, &d, fn, &o);
+    g->image = generate(g, &d);
+    return g->image != NULL;
+}
+
+/* Whether the assembler takes the image's code: for a GPU always, on the emulator where one is named. */
+static enum dgk_status assembles(const struct group *g, struct device *d, struct fault *why)
+{
+    const struct assemble_options *o = g->t->o->assemble;
+    void *cubin = NULL;
+    size_t bytes;
+    enum dgk_status s = DGK_OK;
+    if (!d->props.emulated) s = module_cubin(d, g->image, o, &cubin, &bytes, NULL, why);
+    else if (o && o->ptxas) s = module_assemble(g->image->ptx, g->image->ptx_bytes, o, &cubin, &bytes, NULL, NULL, why);
+    free(cubin);
+    return s;
+}
+
+/* Bytes that the assembler spills of picked tune values: such a pick is no mistake of the kernel or the compiler. */
+static int spilled_bytes(const struct group *g)
+{
+    struct fault *why = new(&g->t->arena, struct fault);
+    struct assemble_report r = { .spill_store_bytes = 0 };
+    struct device *d;
+    if (!uses_device(g->t) || device_open(&d, g->t->o->device, g->t->o->target, why)) return 0;
+    if (assembles(g, d, why) == DGK_BAD_CODE) assemble_read_report(why->text, &r);
+    device_close(d);
+    return r.spill_store_bytes > r.spill_load_bytes ? r.spill_store_bytes : r.spill_load_bytes;
 }
 
 static bool lower_both(struct group *g, struct diag *d)
@@ -283,9 +313,26 @@ static bool compile_tuned(struct group *g, int choice)
     choose(g, choice, 0);
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         pick_tune(g);
-        if (g->n_tune && fits(g)) return lower_both(g, &d);
+        if (!g->n_tune || !fits(g)) continue;
+        int spilled = spilled_bytes(g);
+        if (spilled <= 0) return lower_both(g, &d);
+        say(g->t, "skip ");
+        say_name(g);
+        say(g->t, " on %s: skipped (spills %d bytes)\n", g->t->o->target, spilled);
+        g->t->result->skipped++;
     }
     return false;
+}
+
+/* Whether it is the caller's tune values that do not compile. */
+static bool without_values(const struct group *g)
+{
+    struct group bare = *g;
+    struct diag d;
+    bare.tuned = true;
+    bare.n_tune = 0;
+    open_messages(g->t, &d);
+    return g->t->o->n_tune && lower(&bare, &d, true);
 }
 
 /* Sizes that we chose ourselves may be too large for the chip: the first that fit, else the first. */
@@ -300,7 +347,8 @@ static bool compile(struct group *g, int choice)
     }
     choose(g, choice, 0);
     if (lower_both(g, &d)) return true; /* its error comes with the code generator */
-    show_messages(g, &d, "skip");
+    g->failed = without_values(g);
+    show_messages(g, &d, g->failed ? "FAIL" : "skip");
     return false;
 }
 
@@ -501,7 +549,7 @@ static void run_device(struct group *g, const char *spec, const char *name, cons
         say_failed(g, NULL, name, why->text);
         return;
     }
-    if (module_load(d, g->image, NULL, &m, NULL, why) != DGK_OK) say_failed(g, NULL, name, why->text);
+    if ((d->props.emulated && assembles(g, d, why)) || module_load(d, g->image, g->t->o->assemble, &m, NULL, why) != DGK_OK) say_failed(g, NULL, name, why->text);
     for (int i = 0; m && i < cases->n && !g->failed && !out_of_time(g->t); i++) {
         const struct oracle_case *c = cases->at[i];
         const char *tensor = NULL;
@@ -526,10 +574,7 @@ static void run_devices(struct group *g, const case_list *cases, const result_li
     const char *device = g->t->o->device;
     result_list first = { 0 };
     struct diag d;
-    open_messages(g->t, &d);
-    struct ir_fn *fn = lower(g, &d, true);
-    struct codegen_options o = { .symbol = NULL };
-    g->image = fn ? codegen_kernel(&g->t->arena, &d, fn, &o) : NULL;
+    g->image = generate(g, &d);
     if (!g->image) {
         show_messages(g, &d, "FAIL");
         g->failed = true;
@@ -613,7 +658,8 @@ static void run_group(struct test *t, struct node *kernel, int choice, bool tune
     struct group g = { .t = t, .kernel = kernel, .tuned = tuned, .seed = t->o->seed * 1000003 + (uint64_t)choice };
     if (tuned ? !compile_tuned(&g, choice) : !compile(&g, choice)) {
         t->result->groups += !tuned;
-        t->result->skipped += !tuned;
+        t->result->failed += g.failed;
+        t->result->skipped += !tuned && !g.failed;
         return;
     }
     t->result->groups++;

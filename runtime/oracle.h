@@ -5,6 +5,8 @@
 #include "compiler/compiler.h"
 #include "compiler/interp.h"
 
+struct assemble_options;
+
 /* specs (oracle_spec.c) */
 
 /* What one spec's comparison found. */
@@ -76,6 +78,7 @@ struct oracle_options {
     uint64_t seed;
     int cases;                     /* a group, that is one choice of parameters; 0: 4 */
     double seconds;                /* budget for the whole; 0: none */
+    const struct assemble_options *assemble; /* for a GPU; with a ptxas named, for the emulator, too: what it refuses fails. NULL: none named */
     bool verbose;
 };
 

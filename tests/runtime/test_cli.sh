@@ -69,7 +69,11 @@ expect 1 "'OUT' cannot be f99" compile $G -DOUT=f99
 expect 1 "no parameter or dimension 'NOPE'" compile $G -DNOPE=1
 expect 1 "no tune value 'NOPE'" compile $G --set=NOPE=1
 expect 1 "'BM' cannot be 'banana'" compile $G --set=BM=banana
-expect 1 "36 warps wide, at most 32" compile $G --set=math.warpgroups=9
+expect 1 "'BM' cannot be 7; for sm_90a its set is {128, 64, 256}" compile $G --set=BM=7
+expect 1 "'math.warpgroups' cannot be 9; for sm_90a its set is {2, 1}" compile $G --set=math.warpgroups=9
+expect 0 "ntid 384" compile $G --set=math.warpgroups=2
+expect 1 "'BM' cannot be 7" test $G --target=sm_80 --device=ir --set=BM=7
+expect 2 "has no dimension 'Q'; it has M, K, N" test $G --shape=Q=7
 expect 1 "has no tensor 'Q'" compile $G --inner=Q=1
 expect 1 "dimension 7 of 'A' cannot" compile $G --inner=A=7
 
@@ -137,7 +141,10 @@ for acc in 0 1; do
     [ -s "$T/inout.npy" ] || { echo "no inout.npy"; bad=1; }
 done
 
-# One file a target; nothing is left half written.
+# One file a target; nothing is left half written. "-" is stdout, for every kernel and target.
+expect 0 ".entry " compile kernels_dsl/scales.dgk --kernel=all -o - --target=sm_90a,sm_100a
+[ "$(echo "$out" | grep -c '\.entry')" = 4 ] && [ -z "$(ls | grep '^-')" ] || { echo "not all on stdout"; bad=1; }
+expect 2 "cubins need a place" compile kernels_dsl/m_grouped.dgk --kernel=all --emit=cubin -o -
 expect 0 "" compile $K --target=sm_80,sm_90a -o "$T/k.ptx"
 [ -s "$T/k.sm_80.ptx" ] && [ -s "$T/k.sm_90a.ptx" ] || { echo "no file a target: $(ls "$T")"; bad=1; }
 expect 1 "cannot write" compile $K -o /no/such/folder/k.ptx

@@ -15,7 +15,7 @@ fail() { echo "$*"; bad=1; }
 
 # What is wrong with a command line.
 expect 2 "does not say how large K is" bench $G --device emu --shape M=64,N=128
-expect 2 "has no dimension or scalar 'k'" bench $G --device emu --shape M=64,N=128,k=128
+expect 2 "bf16_gemm has no dimension 'k'; it has M, K, N" bench $G --device emu --shape M=64,N=128,k=128
 expect 2 "a size is wanted" bench $G --device emu --shape M=64,N=128,K=many
 expect 2 "NAME=SIZE" bench $G --device emu --shape 64,128,128
 expect 2 "I/N is wanted" tune $G $SHAPE --shard 2/2
@@ -42,6 +42,19 @@ expect 0 "known before" tune $G $SHAPE --candidates 5
 case $out in *" 0 known before"*) fail "nothing was remembered: $out" ;; esac
 first=$(echo "$out" | sed -n 's/ *\([0-9.]*\) .*<- kept.*/\1/p')
 expect 0 " 0 known before" tune $G $SHAPE --candidates 5 --again
+
+# Explain: which variant a call gets and why, without a device or with one, and what was measured on it.
+EXPLAIN="explain $G --target sm_90a --shape M=4096,N=4096,K=7168"
+expect 0 "call bf16_gemm M=4096 K=7168 N=4096 for sm_90a" $EXPLAIN
+for words in "BM=128;BN=256;BK=64;SK=1;math.warpgroups=2 (model)" "us: 512 tasks in 4 rounds" "of one task: mma " ", combine 0" "next " "BM = 128, BN = 256"; do
+    case $out in *"$words"*) ;; *) fail "explain: '$words' wanted in: $out" ;; esac
+done
+[ "$(echo "$out" | grep -c ' us: BM=')" = 5 ] || fail "five more candidates wanted: $out"
+expect 0 "(tuned)" explain $G --target sm_90a $SHAPE
+case $out in *"on emulated sm_90a"*"checked: the best in "*) ;; *) fail "explain knows nothing of what was measured: $out" ;; esac
+expect 0 "measured   nothing" explain $G --target sm_90a --device emu:sm_90a --shape M=64,N=128,K=64
+expect 0 "one variant is for every size" explain kernels_dsl/01_copy.dgk --target sm_80 --device emu:sm_80 --shape M=64,N=128
+expect 2 "has no dimension 'Q'" $EXPLAIN,Q=1
 
 # Several shapes from a file; every number as JSON.
 printf '# small ones\nM=64, N=64 K=64\n\nM=8 N=16 K=64   # ragged\n' > "$T/shapes"
