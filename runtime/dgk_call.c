@@ -318,6 +318,7 @@ static enum dgk_status call_host(struct dgk_kernel *k, const dgk_value *values, 
     if ((s = variant_want(k, values, n, &w, why)) || (s = variant_find(k, &w, true, &v, NULL, why)) || (s = variant_load(k, v, why))) return s;
     launch_open(&c, v->image, k->context->device);
     c.sms = k->context->sms;
+    c.keep_outputs = true;
     give(&c, tensors, k, &w, values, n);
     if (!(s = outputs_given(&c, why)) && !(s = launch_bind(&c, why)) && !(s = dims_agree(&c, k, &w, why)) && !(s = launch_place(&c, why)) &&
         !(s = launch_prepare(&c, v->module, why)) && !(s = launch_run(&c, why)))

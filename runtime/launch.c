@@ -187,12 +187,12 @@ enum dgk_status launch_shape(struct call *c, int i, int64_t *shape, struct fault
 
 /* ---- place --------------------------------------------------------------------------------------------------- */
 
-/* Outputs begin as NaN patterns, so that what a kernel leaves unwritten shows. */
+/* Outputs begin as NaN patterns, so that what a kernel leaves unwritten shows; or as the caller holds them. */
 static enum dgk_status fill_or_send(struct call *c, int i, size_t bytes, struct fault *why)
 {
     struct call_place *p = &c->places[i];
     const struct device_ops *ops = c->device->ops;
-    if (arg_of(c, i)->dir == IMAGE_OUT) return ops->fill(c->device, p->address, 0xff, bytes, why);
+    if (arg_of(c, i)->dir == IMAGE_OUT && !c->keep_outputs) return ops->fill(c->device, p->address, 0xff, bytes, why);
     struct tensor laid;
     const struct image_arg *a = arg_of(c, i);
     enum dgk_status s = tensor_copy(&laid, c->args[i].tensor, TY_none, a->inner, a->align, why);

@@ -33,6 +33,7 @@ struct call {
     bool *known;                /* dims[i] has a value */
     int *from;                  /* dims[i] came from this argument */
     int64_t (*strides)[IMAGE_RANK], *scalars;
+    bool keep_outputs;          /* what a kernel leaves unwritten of an output stays as the caller held it */
     int sms;                    /* multiprocessors a persistent grid may occupy; 0: all */
     int64_t units;              /* CTAs (clusters, where there are any) that fit the device at once */
     char *params;               /* aligned to 64 bytes */

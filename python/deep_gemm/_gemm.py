@@ -172,10 +172,12 @@ def einsum(expr, a, b, d, c=None, use_cublaslt=False):
             d.copy_(out)
         return
     require(c is None, f"{expr} takes no c")
+    require(expr in ("bhr,hdr->bhd", "bhd,hdr->bhr"), f"unknown expression {expr!r}; there are bmk,bnk->mn, bhr,hdr->bhd and bhd,hdr->bhr")
     if expr == "bhd,hdr->bhr":
-        b = b.transpose(1, 2).contiguous()  # the kernel contracts the inner dimension of both
-    else:
-        require(expr == "bhr,hdr->bhd", f"unknown expression {expr!r}; there are bmk,bnk->mn, bhr,hdr->bhd and bhd,hdr->bhr")
+        b = b.transpose(1, 2)
+    if use_cublaslt:
+        torch().bmm(a.transpose(0, 1), b.transpose(1, 2), out=d.transpose(0, 1))
+        return
     launch(kernel("einsum.dgk", "bhr_hdr_bhd", "dgk_einsum_gemm"), A=a, W=b, O=d)
 
 
@@ -195,7 +197,7 @@ def fp8_einsum(expr, a, b, d, c=None, recipe=(1, 128, 128)):
 def _grouped(a, b, d, who, pitch, layout):
     (a, sfa), (b, sfb) = a, b
     k = a.shape[-1]
-    launch(kernel("m_grouped.dgk", symbol="dgk_m_grouped_fp8_gemm"), A=a, SA=rows_scales(sfa, k, 128), B=b, SB=block_scales(sfb), WHO=who,
+    launch(kernel("m_grouped.dgk", symbol="dgk_m_grouped_fp8_gemm_"), A=a, SA=rows_scales(sfa, k, 128), B=b, SB=block_scales(sfb), WHO=who,
            PITCH=pitch, D=d, LAYOUT=layout)
 
 

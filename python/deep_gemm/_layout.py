@@ -8,20 +8,21 @@ def get_tma_aligned_size(x, element_size):
     return align(x, 16 // element_size)
 
 
-def _is_mn_major(sf, rows):
-    """Whether sf [(G,) mn, k] has stride 1 along mn and `rows` between columns; groups one after another."""
-    ok = (sf.stride(-2) == 1 or sf.shape[-2] == 1) and (sf.stride(-1) == rows or sf.shape[-1] == 1)
-    return ok and (sf.dim() == 2 or sf.stride(-3) == rows * sf.shape[-1] or sf.shape[0] == 1)
+def _mn_major_strides(shape):
+    """Strides of [(G,) mn, k], M-major with columns of whole 16 bytes, groups one after another."""
+    rows = get_tma_aligned_size(shape[-2], 4)
+    return (rows * shape[-1], 1, rows)[-len(shape):]
+
+
+def _is_mn_major(sf, strides):
+    """Whether sf lies so already; strides of dimensions of size 1 do not matter."""
+    return sf.data_ptr() % 16 == 0 and all(n == 1 or have == want for n, have, want in zip(sf.shape, sf.stride(), strides))
 
 
 def _empty_mn_major(sf, columns, dtype):
     """An uninitialised [(G,) mn, columns], M-major with padded columns."""
-    mn = sf.shape[-2]
-    rows = get_tma_aligned_size(mn, 4)
-    shape, stride = [mn, columns], [1, rows]
-    if sf.dim() == 3:
-        shape, stride = [sf.shape[0]] + shape, [rows * columns] + stride
-    return torch().empty_strided(shape, stride, dtype=dtype, device=sf.device)
+    shape = (*sf.shape[:-1], columns)
+    return torch().empty_strided(shape, _mn_major_strides(shape), dtype=dtype, device=sf.device)
 
 
 def _three(sf):
@@ -30,8 +31,9 @@ def _three(sf):
 
 def get_mn_major_tma_aligned_tensor(sf):
     require(dtype_is(sf, "float32") and sf.dim() in (2, 3), "sf is fp32 with 2 or 3 dimensions")
-    if _is_mn_major(sf, get_tma_aligned_size(sf.shape[-2], 4)):
-        return sf
+    strides = _mn_major_strides(sf.shape)
+    if _is_mn_major(sf, strides):
+        return sf if sf.stride() == strides else sf.as_strided(sf.shape, strides)
     out = _empty_mn_major(sf, sf.shape[-1], sf.dtype)
     if sf.is_contiguous() and sf.shape[-1] % 4 == 0:
         launch(kernel("scales.dgk", "transpose_sf", "dgk_transpose_fp32"), S=_three(sf), T=_three(out).transpose(1, 2))
@@ -74,23 +76,14 @@ def _zero_gaps(sf, ends):
 
 def get_k_grouped_mn_major_tma_aligned_packed_ue8m0_tensor(sf, grouped_layout, ks_cpu=None, gran_k=128, k_alignment=None, use_psum_layout=False):
     """[sum(ceil(k_g / gran_k)), mn] -> [sum(ceil(k_g / (4 gran_k))), mn]: words hold granules of one group only."""
-    t = torch()
-    ends_of = ks_cpu
-    if not ends_of:
-        ends_of = grouped_layout.tolist()
-        if use_psum_layout:
-            starts = [0] + [align(e, k_alignment or 128) for e in ends_of[:-1]]
-            ends_of = [e - s for s, e in zip(starts, ends_of)]
-    rows, parts = 0, []
-    for k in ends_of:
-        n = ceil_div(k, gran_k)
-        part = (sf[rows:rows + n].contiguous().view(t.int32) >> 23) & 0xff
-        rows += n
-        padded = t.zeros([align(n, 4), sf.shape[1]], dtype=t.int32, device=sf.device)
-        padded[:n] = part
-        quads = padded.view(-1, 4, sf.shape[1])
-        parts.append(quads[:, 0] | quads[:, 1] << 8 | quads[:, 2] << 16 | quads[:, 3] << 24)
-    return t.cat(parts) if parts else t.empty([0, sf.shape[1]], dtype=t.int32, device=sf.device)
+    require(dtype_is(sf, "float32") and sf.dim() == 2 and gran_k in (32, 128), "sf is fp32 with 2 dimensions, gran_k 32 or 128")
+    groups, granules, mn = grouped_layout.shape[0], *sf.shape
+    words = sum(ceil_div(k, 4 * gran_k) for k in ks_cpu) if ks_cpu else (granules + 3 * groups) // 4
+    out = torch().empty([words, mn], dtype=torch().int32, device=sf.device)
+    if words and mn:
+        launch(kernel("scales.dgk", "pack_ue8m0_k_grouped", "dgk_k_grouped_pack_fp32_into_ue8m0"), S=sf.contiguous(), KS=grouped_layout,
+               PITCH=k_alignment or 128, P=out.view(torch().uint8).view(words, mn, 4), GRAN=gran_k, PSUM=int(use_psum_layout))
+    return out
 
 
 def transform_sf_into_required_layout(sf, mn, k, recipe, num_groups=None, is_sfa=None, disable_ue8m0_cast=False, psum_layout=None):
@@ -116,7 +109,7 @@ def transform_sf_into_required_layout(sf, mn, k, recipe, num_groups=None, is_sfa
             sf = sf.index_select(-2, index)
         return get_mn_major_tma_aligned_packed_ue8m0_tensor(sf, psum_layout)
     if dtype_is(sf, "int32") and gran_mn == 1 and gran_k in (32, 128) and major >= 10:
-        require(_is_mn_major(sf, get_tma_aligned_size(mn, 4)), "packed scales are M-major with columns of whole 16 bytes")
+        require(_is_mn_major(sf, _mn_major_strides(sf.shape)), "packed scales are M-major with columns of whole 16 bytes")
         return sf
     raise NotImplementedError(f"transform_sf_into_required_layout: {sf.dtype} scales with recipe {tuple(recipe)} on sm_{major}x; "
                               "fp32 scales of (1, 128) or (128, 128) work everywhere")

@@ -28,12 +28,11 @@ def bench_kineto(fn, kernel_names, num_tests=30, suppress_kineto_output=False, t
     import torch
     names = (kernel_names,) if isinstance(kernel_names, str) else tuple(kernel_names)
     if int(os.environ.get("DG_USE_NVIDIA_TOOLS", "0")):  # a profiler is at work already
-        fn()
         return 1 if isinstance(kernel_names, str) else (1,) * len(names)
     flush = torch.empty(int(8e9 if flush_l2 else 4) // 4, dtype=torch.int32, device="cuda") if flush_l2 else None
     fn()
     torch.cuda.synchronize()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True) as profile:
         for _ in range(num_tests):
             if flush_l2:
                 flush.zero_()
@@ -49,5 +48,5 @@ def bench_kineto(fn, kernel_names, num_tests=30, suppress_kineto_output=False, t
         assert with_multiple_kernels or len(found) <= 1, f"several kernels are called {name}: {[e.key for e in found]}"
         calls = sum(e.count for e in found)
         total = sum(getattr(e, "self_device_time_total", None) or getattr(e, "self_cuda_time_total", 0) for e in found)
-        seconds.append(total / (num_tests if with_multiple_kernels else calls) / 1e6 if calls else 0)
+        seconds.append(total / calls / 1e6 if calls else 0)
     return seconds[0] if isinstance(kernel_names, str) else tuple(seconds)

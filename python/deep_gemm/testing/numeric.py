@@ -19,8 +19,16 @@ def count_bytes(*tensors):
     return total
 
 
-def assert_bitwise_equal(x, y):
+def assert_bitwise_equal(x, y, label=""):
+    """The same type, shape and bits; else says how many elements differ, and the first of them."""
     import torch
-    assert x.dtype == y.dtype and x.shape == y.shape, f"{x.dtype} {tuple(x.shape)} is not {y.dtype} {tuple(y.shape)}"
-    same = torch.equal(x.contiguous().view(torch.uint8), y.contiguous().view(torch.uint8))
-    assert same, "the bits differ"
+    name = f"{label}: " if label else ""
+    assert x.dtype == y.dtype and x.shape == y.shape, f"{name}{x.dtype} {tuple(x.shape)} is not {y.dtype} {tuple(y.shape)}"
+    bits = [t.contiguous().view(torch.uint8).view(-1, t.element_size()) for t in (x, y)]
+    if torch.equal(*bits):
+        return
+    differ = (bits[0] != bits[1]).any(1).nonzero().flatten()
+    first = int(differ[0])
+    at = ", ".join(str(int(i)) for i in torch.unravel_index(torch.tensor(first), x.shape))
+    raise AssertionError(f"{name}{differ.numel()} of {x.numel()} elements differ; the first is [{at}]: "
+                         f"{x.flatten()[first].item()} is not {y.flatten()[first].item()}")
