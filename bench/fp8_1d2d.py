@@ -25,7 +25,7 @@ def quick(s):
     return s["layout"] == "nt" and s["m"] in (1, 128, 4096)
 
 
-DRY = [shape("nt", 8, 128, 512)]
+DRY = [shape("nt", 8, 128, 512), shape("nt", 1, 136, 512)]
 
 MARKS = [
     Mark("over DeepGEMM, scales ready, m <= 128", "geomean", (">=", 1.15), speedup("deepgemm", layout="nt", m=m_up_to_128)),

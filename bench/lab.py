@@ -111,6 +111,24 @@ class HostTimer:
         return us, True
 
 
+class Own:
+    """One of dgk's kernels, chosen in one way; the lab knows which was called last, and with what."""
+
+    def __init__(self, lab, kernel, mode):
+        self.lab, self.kernel, self.mode = lab, kernel, mode
+
+    def __call__(self, **arguments):
+        os.environ["DGC_TUNE"] = self.mode
+        self.lab.last = self, arguments
+        return self.kernel(**arguments)
+
+    def values(self, arguments):
+        """The tune values such a call gets."""
+        os.environ["DGC_TUNE"] = self.mode
+        lines = (line.split(None, 1) for line in self.kernel.explain(**arguments).splitlines())
+        return next((words[1] for words in lines if words and words[0] == "values"), "")
+
+
 class Lab:
     """One process's measurements. dry: tensors of the host, kernels on the emulator, no peers."""
 
@@ -123,7 +141,7 @@ class Lab:
         self.dry, self.fixed, self.modes = dry, dict(fixed or {}), tuple(modes)
         self.device = "cpu" if dry else "cuda"
         self.cublas = self.peer or self.own
-        self._kernels = {}
+        self._kernels, self.last = {}, None
         torch.manual_seed(0)
         self.timer = HostTimer(1) if dry else EventTimer(torch, rounds, launches, flush)
         self.ceilings = {} if dry else self._measure_ceilings()
@@ -136,19 +154,14 @@ class Lab:
         for mode in self.modes:
             key = path, name, mode
             if key not in self._kernels:
-                self._kernels[key] = self._in_mode(mode, self.dgk.kernel(path, name, **self.fixed))
+                self._kernels[key] = Own(self, self.dgk.kernel(path, name, **self.fixed), mode)
             out[side if mode == self.modes[0] else f"{side}_tuned"] = self._kernels[key]
         return out
 
-    def _in_mode(self, mode, kernel):
-        if len(self.modes) == 1:
-            os.environ["DGC_TUNE"] = mode
-            return kernel
-
-        def call(**arguments):
-            os.environ["DGC_TUNE"] = mode
-            return kernel(**arguments)
-        return call
+    def last_values(self):
+        """Tune values of the kernel of dgk's that was called since this was asked last; None where none was."""
+        last, self.last = self.last, None
+        return last[0].values(last[1]) if last else None
 
     def plan(self, **arguments):
         """The schedule of paged logits, by its own kernel."""
@@ -193,6 +206,7 @@ class Lab:
             self.torch.cuda.synchronize()
 
     def tidy(self):
+        self.last = None
         gc.collect()  # cases hold functions that hold them
         if self.device == "cuda":
             self.torch.cuda.empty_cache()
@@ -200,13 +214,14 @@ class Lab:
     # ---- the chip ---------------------------------------------------------------------------------------------------
 
     def _measure_ceilings(self):
-        """bf16 and fp8 products of 8192^3 by cuBLAS, TFLOPS; a copy, GB/s read and written: with the timer that times everything else."""
+        """bf16 and fp8 products of 8192^3 by cuBLAS, TFLOPS; a copy, GB/s read and written; an interval with nothing in it, us: with the
+        timer that times everything else."""
         t, n = self.torch, 8192
         free = t.cuda.mem_get_info()[0]
         size = min(4 << 30, free // 8) >> 2 << 2
         x, y = (t.empty(size, dtype=t.uint8, device="cuda") for _ in range(2))
         x.random_()
-        out = {"copy_gbs": 2 * size / self._median(lambda: y.copy_(x)) * 1e-3}
+        out = {"empty_us": self._median(lambda: None), "copy_gbs": 2 * size / self._median(lambda: y.copy_(x)) * 1e-3}
         del x, y
         a, b, d = self.randn(n, n), self.randn(n, n), self.empty(n, n, dtype="bfloat16")
         out["bf16_tflops"] = 2 * n ** 3 / self._median(lambda: t.matmul(a, b.T, out=d)) * 1e-6

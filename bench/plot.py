@@ -52,7 +52,8 @@ def ratios(plt, family, module, rows):
         return None
     fig, ax = plt.subplots(figsize=(9, 1.5 + 0.16 * len(timed)))
     for side, _, ours in compared:
-        points = [(report.time_of(r, side) / report.time_of(r, ours), i) for i, r in enumerate(timed) if report.time_of(r, side) and report.time_of(r, ours)]
+        both = ((i, report.time_of(r, side), report.time_of(r, ours)) for i, r in enumerate(timed))
+        points = [(a / b, i) for i, a, b in both if a and b]
         if points:
             ax.scatter(*zip(*points), s=16, color=COLORS.get(side), label=f"{side} time / {ours} time".replace("_", " "))
     ax.axvline(1, color="black", lw=1)

@@ -36,6 +36,19 @@ def time_of(row, side):
     return statistics.median(us) if us else None
 
 
+def spread_of(row, side):
+    """Half of what the middle half of the rounds spans, as a share of the median: smaller differences mean nothing."""
+    us = row.get("us", {}).get(side, ())
+    if len(us) < 4:
+        return None
+    low, middle, high = statistics.quantiles(us, n=4, method="inclusive")
+    return (high - low) / 2 / middle
+
+
+def percent(x, width, digits=0):
+    return f"{x * 100:>{width - 1}.{digits}f}%" if x is not None else f"{'-':>{width}}"
+
+
 def geomean(x):
     return math.exp(sum(map(math.log, x)) / len(x)) if x else None
 
@@ -109,7 +122,7 @@ def table(family, rows, peers, title):
     names = list(dict.fromkeys(n for r in rows for n in r["shape"]))
     width = {n: max(len(n), *(len(str(r["shape"].get(n, ""))) for r in rows)) for n in names}
     columns = columns_of(rows, peers)
-    head = "  ".join(f"{n:>{width[n]}}" for n in names) + f"  {'dgc us':>9} {'TFLOPS':>6} {'GB/s':>5} {'roof':>5}"
+    head = "  ".join(f"{n:>{width[n]}}" for n in names) + f"  {'dgc us':>9} {'+-':>5} {'TFLOPS':>6} {'GB/s':>5} {'roof':>5}"
     head += "".join(f"  {title:>{max(9, len(title))}}" + (f" {'x':>5}" if against else "") for _, title, against in columns) + "  difference"
     lines = [f"{family}: {title}", head]
     for r in rows:
@@ -118,7 +131,8 @@ def table(family, rows, peers, title):
         if not us:
             lines.append(f"{line}  {r.get('failed', {}).get('dgc', r.get('error', 'not timed'))[:110]}")
             continue
-        line += f"  {us:>9.1f} {number(rate(r['flop'], us, 1e-6), 6, 0)} {number(rate(r['bytes'], us, 1e-3), 5, 0)} {number(rate(r.get('floor_us'), us, 100), 4, 0)}{'%' if r.get('floor_us') else ' '}"
+        line += f"  {us:>9.1f} {percent(spread_of(r, 'dgc'), 5, 1)} {number(rate(r['flop'], us, 1e-6), 6, 0)} {number(rate(r['bytes'], us, 1e-3), 5, 0)} "
+        line += percent(r["floor_us"] / us if r.get("floor_us") else None, 5)
         for side, title, against in columns:
             t, base = time_of(r, side), time_of(r, against) if against else None
             line += f"  {number(t, max(9, len(title)), 1)}" + (f" {number(t / base if t and base else None, 5, 2)}" if against else "")
@@ -147,7 +161,7 @@ def heading(runs):
     for r in runs:
         line = f"{r.get('device')}, torch {r.get('torch')}, {r.get('rounds')} rounds, tune {'/'.join(r.get('tune', []))}"
         line += f", DeepGEMM {r['deepgemm']['version']}" if r.get("deepgemm") else ", no DeepGEMM"
-        line += "".join(f", {n.replace('_', ' ')} {v:.0f}" for n, v in r.get("ceilings", {}).items())
+        line += "".join(f", {n.replace('_', ' ')} {v:.{0 if v >= 100 else 1}f}" for n, v in r.get("ceilings", {}).items())
         line += f", fixed {r['fixed']}" if r.get("fixed") else ""
         lines.append(line + (f", part {r['part']}" if r.get("part") else "") + f", {r.get('date')}")
     return lines

@@ -87,13 +87,17 @@ def check_sides(lab, case, row):
     for side, f in case.sides.items():
         t = time.perf_counter()
         try:
+            lab.last = None
             d = case.check(side)
             lab.settle()
+            values = lab.last_values()
         except Exception as e:
             row["failed"][side] = first_line(e)
             continue
         row["check_ms"][side] = round((time.perf_counter() - t) * 1e3, 1)
         row["difference"][side] = d
+        if values is not None:
+            row["values"][side] = values
         if d is None or d <= case.tolerance:
             good[side] = f
         else:
@@ -109,7 +113,7 @@ def floors(row, ceilings, peak):
 
 
 def measure(lab, name, family, shape):
-    row = {"family": name, "shape": shape, "difference": {}, "failed": {}, "check_ms": {}, "us": {}}
+    row = {"family": name, "shape": shape, "difference": {}, "failed": {}, "check_ms": {}, "values": {}, "us": {}}
     try:
         case = family.case(lab, shape)
     except Exception as e:
@@ -126,7 +130,7 @@ def measure(lab, name, family, shape):
 
 def progress(row, i, n):
     said = "  ".join(f"{side} {report.time_of(row, side):.1f} us" for side in row["us"]) or row.get("error", "not timed")
-    said += "".join(f"  {side}: {why}" for side, why in row["failed"].items())
+    said += "".join(f"  {side}: {why}" for side, why in row["failed"].items()) + f"  ({row['values'].get('dgc', '')})"
     print(f"[{i}/{n}] {row['family']} {' '.join(f'{k}={v}' for k, v in row['shape'].items())}: {said}", file=sys.stderr, flush=True)
 
 

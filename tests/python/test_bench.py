@@ -4,7 +4,9 @@ import contextlib
 import importlib.util
 import io
 import json
+import os
 import pathlib
+import subprocess
 import sys
 import types
 
@@ -95,6 +97,11 @@ def test_mark(statistic, bound, value, met):
     assert m.measure([]) == (None, None, None, 0, None)
 
 
+def test_spread():
+    assert report.spread_of(row("f", {"dgc": [8, 9, 10, 11, 12]}), "dgc") == pytest.approx(0.1)
+    assert report.spread_of(row("f", {"dgc": [10]}), "dgc") is None and report.spread_of(row("f", {}), "dgc") is None
+
+
 def test_next_n_and_bandwidth():
     rows = [row("paged_mqa_logits", {"dgc": t}, {"batch": b, "next_n": n, "H": 64, "context": 32768}, copy_us=9.3)
             for b, n, t in ((64, 2, 10), (64, 3, 11), (256, 2, 20), (256, 3, 26), (64, 1, 10), (4096, 3, 5))]
@@ -108,7 +115,7 @@ def test_next_n_and_bandwidth():
 
 def files(tmp_path):
     s = FAMILIES["bf16"].DEFAULT
-    good = row("bf16", {"dgc": 100.0, "cublaslt": 110.0, "deepgemm": 120.0}, s, floor_us=80)
+    good = row("bf16", {"dgc": [90, 95, 100, 105, 110], "cublaslt": 110.0, "deepgemm": 120.0}, s, floor_us=80)
     bad = {**row("bf16", {}, s), "failed": {"dgc": "wrong: differs by 0.5"}}
     other = row("bf16", {"dgc": 10.0, "cublaslt": 9.0}, {**s, "m": 1}, floor_us=5)
     out = []
@@ -130,7 +137,7 @@ def test_merged_text(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "chip a" in out and "chip b" in out and out.index("cuBLASLt us") < out.index("over cuBLASLt")
     line = next(x for x in out.splitlines() if " 4096  4096  7168 " in x)
-    assert line.split()[6:] == ["100.0", "10", "10", "80%", "110.0", "1.10", "120.0", "1.20", "1.0e-09"]
+    assert line.split()[6:] == ["100.0", "5.0%", "10", "10", "80%", "110.0", "1.10", "120.0", "1.20", "1.0e-09"]
     assert [x.split()[-1] for x in out.splitlines() if "over cuBLASLt, all shapes" in x] == ["MISSED"]  # sqrt(1.1 * 0.9) < 1
     assert len(json.loads((tmp_path / "joint.json").read_text())["rows"]) == 2
 
@@ -223,6 +230,42 @@ def test_back_to_back():
     assert us["a"] == [pytest.approx(7)] * 3 and d.log.count("a") == 40 and d.log.count("flush") == 4 * timer.writes
 
 
+# ---- peers ---------------------------------------------------------------------------------------------------------------
+
+PEER = """
+import sys; sys.path.insert(0, sys.argv[1])
+import lab
+peer = lab.import_peer(sys.argv[2] if len(sys.argv) > 2 else None)
+print(peer and peer.__version__)
+sys.path.insert(0, str(lab.ROOT / "python"))
+import dgk
+own = lab.import_own()
+print(own.__name__, own.utils.math.align(5, 4), own is not peer)
+"""
+
+
+def imported(*paths, **env):
+    r = subprocess.run([sys.executable, "-c", PEER, str(ROOT / "bench"), *map(str, paths)], capture_output=True, text=True, check=True, env={**os.environ, **env})
+    return r.stdout.split("\n")[:2], r.stderr
+
+
+def test_peer_and_own_package_side_by_side(tmp_path):
+    (tmp_path / "deep_gemm").mkdir()
+    (tmp_path / "deep_gemm" / "_C.py").touch()
+    (tmp_path / "deep_gemm" / "__init__.py").write_text("from . import _C\n__version__ = 'theirs'\n")
+    assert imported(tmp_path)[0] == ["theirs", "dgk_deep_gemm 8 True"]
+    assert imported(PYTHONPATH=str(tmp_path))[0][0] == "theirs"
+
+
+def test_own_package_is_no_peer(tmp_path):
+    out, said = imported(PYTHONPATH=str(ROOT / "python"))
+    assert out == ["None", "dgk_deep_gemm 8 True"] and "dgk's own package" in said
+    (tmp_path / "deep_gemm").mkdir()
+    (tmp_path / "deep_gemm" / "__init__.py").write_text("raise ImportError('libcuda is missing')\n")
+    out, said = imported(tmp_path)
+    assert out == ["None", "dgk_deep_gemm 8 True"] and "ImportError: libcuda is missing" in said
+
+
 # ---- with torch ------------------------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
@@ -297,9 +340,39 @@ def test_wrong_results_are_not_timed(dry, name):
     assert not wrong["us"] and "wrong: differs" in wrong["failed"]["dgc"]
 
 
+@pytest.mark.parametrize("name", run.FAMILIES)
+def test_peers_are_called_rightly(dry, name):
+    """dgk's own deep_gemm has DeepGEMM's signatures: it stands in for it."""
+    f = FAMILIES[name]
+    dry.peer = types.SimpleNamespace(**{n: getattr(dry.own, n) for n in dir(dry.own)})
+    dry.peer.get_num_sms = dry.sms
+    try:
+        rows = [run.measure(dry, name, f, s) for s in f.DRY]
+    finally:
+        dry.peer = None
+    for r in rows:
+        wanted = {"deepgemm"} if r["shape"].get("next_n", 1) <= 2 else set()
+        wanted |= {side for side, *_ in f.PEERS if side == "deepgemm_rows"}
+        assert wanted <= set(r["us"]) and not r["failed"], r["failed"]
+
+
+def test_tuned_and_untuned(tmp_path, dry, monkeypatch):
+    dgc = ROOT / "build" / "dgc"
+    if not dgc.exists():
+        pytest.skip("needs build/dgc")
+    monkeypatch.setenv("DGC_TUNE_DB", str(tmp_path))
+    subprocess.run([dgc, "tune", ROOT / "kernels_dsl" / "bf16_gemm.dgk", "--device", "emu:sm_90a", "-D", "OUT=bf16", "-D", "ACC=0", "--shape", "M=8,N=16,K=64",
+                    "--candidates", "4"], check=True, capture_output=True)
+    both = lab.Lab(dry=True, modes=("off", "on"))
+    r = run.measure(both, "bf16", FAMILIES["bf16"], FAMILIES["bf16"].DRY[0])
+    assert set(r["us"]) >= {"dgc", "dgc_tuned"} and r["values"]["dgc"] != r["values"]["dgc_tuned"]
+    fixed = lab.Lab(dry=True, fixed={"BM": "64", "BN": "32"})
+    assert "BM = 64, BN = 32" in run.measure(fixed, "bf16", FAMILIES["bf16"], FAMILIES["bf16"].DRY[0])["values"]["dgc"]
+
+
 def test_dry_run(dry, tmp_path, capsys):
     out = tmp_path / "dry.json"
     assert run.main(["--dry", "--json", str(out), "--part", "0/2"]) == 0
     data = json.loads(out.read_text())
-    assert len(data["rows"]) == 5 and data["runs"][0]["part"] == "0/2" and all(r["us"]["dgc"] for r in data["rows"])
+    assert len(data["rows"]) == len(chosen("--dry", "--part", "0/2")) and data["runs"][0]["part"] == "0/2" and all(r["us"]["dgc"] for r in data["rows"])
     assert "over cuBLASLt" in capsys.readouterr().out
