@@ -53,6 +53,39 @@ struct opd eval_window(struct gen *g, const struct ir_axis *x)
     return opd_none(whole) ? gen_origin(g, x) : whole;
 }
 
+static bool holds(const ir_block *b, const struct ir_stmt *s)
+{
+    for (int i = 0; i < b->n; i++)
+        if (b->at[i] == s || holds(&b->at[i]->body, s) || holds(&b->at[i]->other, s)) return true;
+    return false;
+}
+
+/* Whether s runs after w each time w did: it stands after it in the same block. */
+static bool follows(const ir_block *b, const struct ir_stmt *w, const struct ir_stmt *s)
+{
+    for (int i = 0, seen = 0; i < b->n; i++) {
+        if (b->at[i] == s) return seen;
+        seen |= b->at[i] == w;
+        if (follows(&b->at[i]->body, w, s) || follows(&b->at[i]->other, w, s)) return true;
+    }
+    return false;
+}
+
+struct opd eval_from(struct gen *g, const struct ir_axis *x, const struct ir_axis *window)
+{
+    struct eval *v = eval_of(g);
+    const struct ir_stmt *s = x->of || window->of ? NULL : v->bound[x->id], *w = s ? v->bound[window->id] : NULL;
+    bool walked = s && w && !(opd_none(v->window[x->id]) && opd_none(v->window[window->id]));
+    int64_t by;
+    /* both are bound once, the axis after its window: the difference is what its binding says */
+    if (w && !walked && (holds(&g->fn->task, w) || follows(&g->role->ir->body, w, s))) {
+        const struct ir_expr *e = s->expr;
+        if (e->kind == E_origin && e->axis == window) return opd_imm(0);
+        if (e->kind == E_add && e->args[0]->kind == E_origin && e->args[0]->axis == window && ir_const_int(e->args[1], &by)) return opd_imm(by);
+    }
+    return lir_sub(g->l, gen_origin(g, x), eval_window(g, window));
+}
+
 int eval_mark(struct gen *g)
 {
     return eval_of(g)->lane_parts.n;

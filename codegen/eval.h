@@ -63,6 +63,8 @@ struct eval {
 struct eval *eval_of(struct gen *g);
 /* Origin of the tile that slots are windows on: gen_origin, but of the whole tile while a part of it is walked. */
 struct opd eval_window(struct gen *g, const struct ir_axis *x);
+/* Origin of x less that of the window it lies in: a constant where the binding says so. */
+struct opd eval_from(struct gen *g, const struct ir_axis *x, const struct ir_axis *window);
 /* What is cached between these two is dropped: code in between runs under a condition. */
 int eval_mark(struct gen *g);
 void eval_release(struct gen *g, int mark);

@@ -79,11 +79,25 @@ static void explain_pipes(const struct gen *g, struct buf *out)
     }
 }
 
+struct mention {
+    const struct ir_var *of;
+    bool found;
+};
+
+static void note_mention(void *ctx, struct ir_expr *e)
+{
+    struct mention *m = ctx;
+    m->found |= e->var == m->of;
+}
+
 static void explain_tiles(const struct gen *g, struct buf *out)
 {
     for (int i = 0; i < g->fn->vars.n; i++) {
         struct ir_var *v = g->fn->vars.at[i];
+        struct mention m = { .of = v };
         if (!v->accum) continue;
+        ir_walk_fn(g->fn, note_mention, &m);
+        if (!m.found) continue; /* strips of it took its place */
         buf_printf(out, "  accumulator %s %s", type_name(v->type), v->name);
         axes_text(v->axes, v->naxes, out);
         const struct layout *lay = g->family->layout((struct gen *)g, v);

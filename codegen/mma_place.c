@@ -1,4 +1,5 @@
 /* mma_place - where operands lie in shared memory: forms of fields and buffers, steps along K, addresses, descriptors. */
+#include "codegen/eval.h"
 #include "codegen/mma_common.h"
 
 /* ---- forms ---- */
@@ -237,8 +238,8 @@ static struct opd arg_start(struct gen *g, const struct mma_operand *o, int i)
     const struct ir_expr *arg = o->e->args[i];
     struct ir_axis *window = o->field->axes[i];
     if (arg->naxes && arg->axis == window) return opd_imm(0);
-    struct opd at = arg->naxes ? gen_origin(g, arg->axis) : gen_scalar(g, arg);
-    return lir_sub(g->l, at, gen_origin(g, window));
+    if (arg->naxes) return eval_from(g, arg->axis, window);
+    return lir_sub(g->l, gen_scalar(g, arg), gen_origin(g, window));
 }
 
 /* The start along the contiguous axis: whole panels go to the address, what begins inside one to *start. */

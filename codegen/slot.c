@@ -37,6 +37,7 @@ static struct opd from_origin(struct gen *g, const struct linear *f, const struc
     }
     int64_t align = x->of ? (x->of->align % x->div ? 1 : x->of->align / x->div) : x->align > 0 ? x->align : 1;
     *divisor = gcd(f->divisor, origin.kind == OPD_IMM ? origin.imm : align);
+    if (f->plain && whole && !x->of) return eval_from(g, f->plain, x);
     return lir_sub(g->l, f->uniform, origin);
 }
 

@@ -241,6 +241,64 @@ static void check_op(struct gen *g, struct mma_op *op)
     if (check_major(g, op, &op->b)) mma_check_descriptor(g, op, &op->b, parts ? columns(op) : op->b.form.per_panel);
 }
 
+/* Where a product that is made anew lives: its one mma and all that reads it stand in one block. */
+struct life {
+    const ir_block *block;
+    int from, to;
+};
+
+static void note_read(void *ctx, struct ir_expr *e)
+{
+    const struct ir_var **v = ctx;
+    if (e->kind == E_get && e->var == *v) *v = NULL;
+}
+
+static bool reads(const struct ir_stmt *s, const struct ir_var *v)
+{
+    ir_walk_stmt(s, note_read, &v);
+    if (v) ir_walk(&s->body, note_read, &v);
+    if (v) ir_walk(&s->other, note_read, &v);
+    return !v;
+}
+
+static bool find_life(const ir_block *b, const struct ir_var *v, struct life *life)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        bool here = s->var == v;
+        if (here && (s->kind != S_mma || s->flag || life->block)) return false;
+        if (here) *life = (struct life){ b, i, i };
+        else if (life->block == b && reads(s, v)) life->to = i;
+        else if (life->block != b && reads(s, v) && !s->body.n && !s->other.n) return false;
+        if (!find_life(&s->body, v, life) || !find_life(&s->other, v, life)) return false;
+    }
+    return true;
+}
+
+static bool lives_beside(struct gen *g, const struct mma_acc *x, const struct mma_acc *y)
+{
+    struct life a = { 0 }, b = { 0 };
+    if (!find_life(&g->role->ir->body, x->var, &a) || !find_life(&g->role->ir->body, y->var, &b)) return true;
+    return !a.block || a.block != b.block || (a.from <= b.to && b.from <= a.to);
+}
+
+/* Registers of accumulators before number i that none which lives beside i holds; NULL: there are none. ptxas would keep
+ * those of the next strip's product apart: they are the operand of an instruction that may add to them. */
+static struct opd *free_registers(struct gen *g, int i)
+{
+    struct mma_state *st = mma_state(g);
+    struct mma_acc *acc = st->accs.at[i];
+    for (int k = 0; k < i; k++) {
+        struct mma_acc *other = st->accs.at[k];
+        if (other->role != g->role || other->nregs != acc->nregs) continue;
+        bool free = true;
+        for (int n = 0; n < i; n++)
+            if (st->accs.at[n]->role == g->role && st->accs.at[n]->regs == other->regs) free &= !lives_beside(g, st->accs.at[n], acc);
+        if (free) return other->regs;
+    }
+    return NULL;
+}
+
 static void begin_role(struct gen *g)
 {
     struct mma_state *st = mma_state(g);
@@ -248,8 +306,11 @@ static void begin_role(struct gen *g)
         struct mma_acc *acc = st->accs.at[i];
         if (acc->role != g->role || !acc->layout) continue;
         acc->nregs = layout_regs(acc->layout);
-        acc->regs = new_n(g->arena, struct opd, acc->nregs);
-        for (int r = 0; r < acc->nregs; r++) acc->regs[r] = lir_reg(g->l, RC_B32);
+        acc->regs = free_registers(g, i);
+        if (!acc->regs) {
+            acc->regs = new_n(g->arena, struct opd, acc->nregs);
+            for (int r = 0; r < acc->nregs; r++) acc->regs[r] = lir_reg(g->l, RC_B32);
+        }
         acc->keep = lir_reg(g->l, RC_PRED);
         lir_set(g->l, acc->keep, opd_imm(0));
     }

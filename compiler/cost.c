@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* What the model assumes of every chip; fitted on an H200, where it ranks what was timed (tests/runtime/test_choose.c).
  *
@@ -314,6 +315,36 @@ static double memory_bytes(const struct env *e)
     return all;
 }
 
+/* What a role's warps hold in registers: variables, and the largest of the products that are made anew by each turn of a
+ * loop, of which there are one at a time or as many as asked for. */
+struct space {
+    char *seen;              /* by the variable's id */
+    double held, fresh;
+};
+
+static double var_elements(const struct ir_var *v) { return v->naxes > 1 ? elements(v->axes, v->naxes) : 0; }
+
+static void see_fresh(struct space *s, const ir_block *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *m = b->at[i];
+        if (m->kind == S_mma && !m->flag) {
+            s->seen[m->var->id] = 1;
+            s->fresh = fmax(s->fresh, var_elements(m->var) * (m->var->slots > 1 ? m->var->slots : 1));
+        }
+        see_fresh(s, &m->body);
+        see_fresh(s, &m->other);
+    }
+}
+
+static void see_held(void *ctx, struct ir_expr *e)
+{
+    struct space *s = ctx;
+    if (e->kind != E_get || s->seen[e->var->id]) return;
+    s->seen[e->var->id] = 1;
+    s->held += var_elements(e->var);
+}
+
 static void measure_space(struct env *e)
 {
     struct cost *c = e->c;
@@ -323,13 +354,16 @@ static void measure_space(struct env *e)
             c->slot_bytes += (int)elements(f->axes, f->naxes) * type_bits(f->type) / 8;
         }
     if (e->t->has & HAS_TCGEN05) return;
+    char *seen = malloc((size_t)e->fn->vars.n + 1);
+    if (!seen) base_oom((size_t)e->fn->vars.n + 1);
     for (int r = 0; r < e->fn->roles.n; r++) {
-        int warps = role_warps(e->fn->roles.at[r], e->fn, e->t);
-        double held = 0;
-        for (int i = 0; i < e->fn->vars.n; i++)
-            if (e->fn->vars.at[i]->naxes > 1) held += elements(e->fn->vars.at[i]->axes, e->fn->vars.at[i]->naxes);
-        if (held / (warps * 32) > c->accum_regs) c->accum_regs = (int)(held / (warps * 32));
+        struct space s = { .seen = memset(seen, 0, (size_t)e->fn->vars.n + 1) };
+        see_fresh(&s, &e->fn->roles.at[r]->body);
+        ir_walk(&e->fn->roles.at[r]->body, see_held, &s);
+        double regs = (s.held + s.fresh) / (role_warps(e->fn->roles.at[r], e->fn, e->t) * 32);
+        if (regs > c->accum_regs) c->accum_regs = (int)regs;
     }
+    free(seen);
 }
 
 static double larger(double a, double b) { return a > b ? a : b; }

@@ -251,17 +251,37 @@ static int64_t var_elements(const struct ir_var *v)
     return n;
 }
 
-/* Accumulators in registers share them with everything else: about 200 a thread are theirs, in eight warps unless told. */
+/* Rows of a product that is made anew each time, 0: it is no such, or its rows are not one axis. */
+static int fresh_rows(const ir_block *b, const struct ir_var *v)
+{
+    int rows = 0;
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        if (s->kind == S_mma && s->var == v && !s->flag) rows = v->axes[0]->tile;
+        int in = fresh_rows(&s->body, v), other = fresh_rows(&s->other, v);
+        rows = rows > in ? rows : in;
+        rows = rows > other ? rows : other;
+    }
+    return rows;
+}
+
+/* Accumulators in registers share them with everything else: about 200 a thread are theirs, in eight warps unless told. Where
+ * warpgroups multiply, a fresh product takes those of a strip of 64 rows a warpgroup (strips.c). */
 static bool accumulators_fit(struct lower *L)
 {
     int64_t elements = 0;
     int warps = 8;
     if (target_has(L->target, HAS_TCGEN05)) return true;
-    for (int i = 0; i < L->fn->vars.n; i++)
-        if (L->fn->vars.at[i]->accum) elements += var_elements(L->fn->vars.at[i]);
     for (int i = 0; i < L->fn->roles.n; i++) {
         const struct ir_role *r = L->fn->roles.at[i];
         if (r->warps_m * r->warps_n > warps) warps = r->warps_m * r->warps_n;
+    }
+    for (int i = 0; i < L->fn->vars.n; i++) {
+        const struct ir_var *v = L->fn->vars.at[i];
+        int rows = 0, strip = 16 * warps;
+        if (!v->accum) continue;
+        for (int k = 0; target_has(L->target, HAS_WGMMA) && k < L->fn->roles.n; k++) rows += fresh_rows(&L->fn->roles.at[k]->body, v);
+        elements += rows > strip && rows % strip == 0 ? var_elements(v) / rows * strip : var_elements(v);
     }
     if (elements <= (int64_t)warps * 32 * 200) return true;
     L->unfit = arena_printf(L->a, "its accumulators hold %lld elements, more than %d warps have registers for", (long long)elements, warps);
