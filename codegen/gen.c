@@ -444,7 +444,7 @@ static void gen_start(struct gen *g)
     g->pointers = new_n(g->arena, struct opd, fn->tensors.n + 1);
     g->strides = arena_alloc(g->arena, sizeof *g->strides * (size_t)(fn->tensors.n + 1));
     g->smem_used = 0;
-    g->roles.n = g->barriers.n = g->costs.n = 0;
+    g->roles.n = g->barriers.n = g->costs.n = g->module.n = 0;
 }
 
 static void image_finish(struct gen *g, int warps)
@@ -536,7 +536,8 @@ struct image *codegen_kernel(struct arena *a, struct diag *d, struct ir_fn *fn, 
 
     struct lir_entry e = { .symbol = g.image->symbol, .ptx_version = t->ptx_version, .ptx_target = t->ptx_target,
                            .param_decl = declare_parameters(&g), .nparams = g.image->params.n, .threads = warps * 32,
-                           .min_ctas = 1, .cluster = fn->cluster, .line_info = o && o->line_info };
+                           .min_ctas = 1, .cluster = fn->cluster, .line_info = o && o->line_info,
+                           .globals = g.module.at, .nglobals = g.module.n };
     struct buf ptx = { 0 };
     lir_print(g.l, &e, d, &ptx);
     g.image->ptx = arena_strndup(a, ptx.at, ptx.n);

@@ -2,7 +2,7 @@
  *
  *   gen.c       plans roles, shared memory and parameters; emits the entry: setup, barrier init, role dispatch
  *   pipe_plan.c pipes: fills, slot layouts, tensor maps, depths;  pipe.c  barriers, produce / fill / consume, addresses
- *   stmt.c      statements: let, bind, for, if, while, par, scan, each, assert, print
+ *   stmt.c      statements: let, bind, for, if, while, par, scan, each, assert;  print.c  print
  *   scalar.c    scalar expressions
  *   tile.c      tile expressions, element by element in a layout; reductions; moves between layouts
  *   store.c     stores to global memory, atomics;  combine.c  reduction over a grid axis
@@ -106,6 +106,7 @@ struct gen {
     struct opd *scalars;      /* by tensor id: scalar arguments */
     struct opd scratch_memory, counter_memory; /* 64-bit global addresses (PARAM_SCRATCH, PARAM_COUNTERS) */
     struct ir_block_at *each; /* innermost `each` */
+    VEC(const char *) module; /* declarations before the entry */
     struct eval *eval;        /* what evaluation of expressions remembers (codegen/eval.h) */
     bool failed;
     int smem_reserve;         /* left free for exchange buffers when depths are chosen: what an earlier attempt needed */
@@ -133,6 +134,9 @@ void gen_explain(const struct gen *g, struct buf *out);
 /* ---- stmt.c */
 void gen_block(struct gen *g, const ir_block *b);
 void gen_stmt(struct gen *g, struct ir_stmt *s);
+
+/* ---- print.c */
+void gen_print(struct gen *g, struct ir_stmt *s);
 
 /* ---- scalar.c */
 struct opd gen_scalar(struct gen *g, const struct ir_expr *e);   /* in the class of its type; predicates for bool */

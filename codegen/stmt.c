@@ -225,17 +225,13 @@ static void stmt_assert(struct gen *g, struct ir_stmt *s)
     lir_emit(g->l, "@%r trap", lir_pnot(g->l, p));
 }
 
-static void stmt_print(struct gen *g, struct ir_stmt *s)
-{
-    diag_remark(g->diag, s->span, "print is left out of compiled code; dgc test --device=ir shows it");
-}
-
 #define stmt_store gen_store
 #define stmt_put gen_put
 #define stmt_fetch gen_fetch
 #define stmt_produce gen_produce
 #define stmt_fill gen_fill
 #define stmt_each gen_each
+#define stmt_print gen_print
 #define stmt_combine gen_combine
 
 static void (*const gen_of[S_COUNT])(struct gen *, struct ir_stmt *) = {

@@ -337,15 +337,17 @@ static struct opd lanes(struct gen *g, const struct mma_acc *acc, int block, int
     return lir_add(l, lir_add(l, at, acc->place), opd_imm(acc->column + block * padded(acc) + column));
 }
 
-/* Calls ld or st for runs of a power of two of columns. With 64 rows the second 16 lanes are given the first ones' columns. */
+/* Calls ld or st for runs of a power of two of columns. With 64 rows the second 16 lanes are given the first ones' columns.
+ * A kernel that calls functions may be held to 128 registers by the assembler: then one instruction cannot name as many. */
 static void transfer(struct gen *g, const struct mma_acc *acc, const struct opd *regs, bool load)
 {
     struct lir *l = g->l;
     int cols = acc->nregs / blocks(acc), run = run_of(g, acc);
+    int most = g->module.n ? 64 : 128;
     const char *shape = acc->rows <= 64 ? "16x32bx2" : "32x32b", *offset = acc->rows <= 64 ? ", 0" : "";
     for (int block = 0; block < blocks(acc); block++)
         for (int c = 0, n; c < cols; c += n) {
-            for (n = 128; n > run - c % run; n /= 2) {}
+            for (n = most; n > run - c % run; n /= 2) {}
             const struct opd *r = regs + block * cols + c;
             struct opd at = lanes(g, acc, block, c);
             if (load) lir_emit(l, "tcgen05.ld.sync.aligned.%s.x%d.b32 %R, [%r]%s", shape, n, r, n, at, offset);

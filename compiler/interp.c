@@ -590,7 +590,7 @@ static void print_tile(const struct tile *t)
     for (int64_t j = 0; j < t->n; j++) {
         if (j) fputc(' ', stderr);
         if (type_is_float(t->type)) fprintf(stderr, "%g", t->at[j].f);
-        else fprintf(stderr, "%lld", (long long)t->at[j].i);
+        else fprintf(stderr, type_kind(t->type) == TYPE_UINT ? "%llu" : "%lld", (long long)t->at[j].i);
     }
 }
 

@@ -723,7 +723,8 @@ static void lower_print(struct lower *L, const struct node *n)
         }
         struct ir_expr *e = lower_expr(L, k);
         if (is_bad(e)) continue;
-        text = arena_printf(L->a, "%s%%", text); /* each single % stands for the next value */
+        /* each single % stands for the next value; two of them would be a percent sign */
+        text = arena_printf(L->a, "%s%s%%", text, i && n->list.at[i - 1]->kind != N_string ? " " : "");
         vec_push(L->a, &s->index, e);
     }
     s->text = text;

@@ -66,18 +66,18 @@ static enum emu_next run_assert(struct emu_warp *w, const struct emu_insn *in, u
     return emu_fault(w, in, __builtin_ctz(mask), "an assertion of the kernel's source failed");
 }
 
-static emu_run_fn run_nothing;
-
-/* Functions that no module defines: printf prints nothing here, a failed assertion is a fault. */
+/* Functions that no module defines: printf, and what a failed assertion calls, which is a fault. */
 bool emu_decode_call(struct emu_decode *d, struct emu_insn *in)
 {
-    if (emu_mod(d, "vprintf")) {
-        in->run = run_nothing;
-        return true;
-    }
+    if (emu_mod(d, "vprintf"))
+        return emu_decode_print(d, in);
+    for (int i = 0; i < d->nop; i++)
+        emu_operand(d, i);
     in->run = run_assert;
     return emu_mod(d, "__assertfail") || emu_bad(d, "the module does not define this function");
 }
+
+static emu_run_fn run_nothing;
 
 /* ---- what has no effect here ---- */
 

@@ -473,6 +473,7 @@ static inline void emu_progress(struct emu_cluster *c)
 /* Decoders that one file leaves to another. */
 bool emu_decode_arith(struct emu_decode *d, struct emu_insn *in);
 bool emu_decode_float(struct emu_decode *d, struct emu_insn *in);
+bool emu_decode_print(struct emu_decode *d, struct emu_insn *in);
 
 void emu_exit_lanes(struct emu_warp *w, uint32_t mask);
 /* The members named by a mask that are alive are all in `mask`; otherwise emu_block has been called: return EMU_BLOCK. */

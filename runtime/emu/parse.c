@@ -846,11 +846,18 @@ static void bind(struct parser *p, struct emu_symbol *const *arg, int n)
     expect(p, ')');
 }
 
-/* A function that the module does not define: what compilers call for printf and assert. */
-static void external_call(struct parser *p, const char *name)
+/* A function that the module does not define: what compilers call for printf and assert. Its operands are where its
+ * arguments lie. */
+static void external_call(struct parser *p, const char *name, struct emu_symbol *const *arg, int n)
 {
     struct emu_stmt s = {.text = intern(arena_printf(p->a, "call.%s", name)), .line = p->tok.line, .col = p->tok.col,
-                         .src_file = p->src_file, .src_line = p->src_line};
+                         .src_file = p->src_file, .src_line = p->src_line, .nop = n};
+    s.op = new_n(p->a, struct emu_raw, n + 1);
+    for (int i = 0; i < n; i++) {
+        s.op[i] = raw_new(p, EMU_RAW_MEM);
+        resolve(p, &s.op[i], arg[i]->name);
+        s.op[i].kind = EMU_RAW_MEM;
+    }
     vec_push(p->a, &p->body->stmts, s);
 }
 
@@ -907,7 +914,7 @@ static void call(struct parser *p, struct emu_raw *guard)
     if (f)
         inline_body(p, f, ret, nret, arg, narg);
     else
-        external_call(p, name);
+        external_call(p, name, arg, narg);
     if (guard) {
         declare(p, over)->label = p->body->stmts.n;
         p->scope = (struct emu_scope *)p->scope->up;
