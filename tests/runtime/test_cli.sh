@@ -143,7 +143,7 @@ done
 
 # One file a target; nothing is left half written. "-" is stdout, for every kernel and target.
 expect 0 ".entry " compile kernels_dsl/scales.dgk --kernel=all -o - --target=sm_90a,sm_100a
-[ "$(echo "$out" | grep -c '\.entry')" = 4 ] && [ -z "$(ls | grep '^-')" ] || { echo "not all on stdout"; bad=1; }
+[ "$(echo "$out" | grep -c '\.entry')" -ge 4 ] && [ -z "$(ls | grep '^-')" ] || { echo "not all on stdout"; bad=1; }
 expect 2 "cubins need a place" compile kernels_dsl/m_grouped.dgk --kernel=all --emit=cubin -o -
 expect 0 "" compile $K --target=sm_80,sm_90a -o "$T/k.ptx"
 [ -s "$T/k.sm_80.ptx" ] && [ -s "$T/k.sm_90a.ptx" ] || { echo "no file a target: $(ls "$T")"; bad=1; }
