@@ -2,7 +2,8 @@
  *
  * Every part writes the variables that the body reduces over the parts to its block of scratch memory, as its threads hold
  * them; a counter says who came last. The last part reads all blocks in the order of the parts and runs the body: the
- * result does not depend on who was last. The counter wraps to 0 by itself. */
+ * result does not depend on who was last. The counter wraps to 0 by itself. What lies outside an axis' limit stays where it
+ * is. Parts that are the CTAs of a cluster meet in shared memory instead (combine_cluster.c). */
 #include "codegen/eval.h"
 
 #include <string.h>
@@ -31,6 +32,7 @@ static void find_in_expr(struct gen *g, const struct ir_stmt *combine, const str
     inside |= e->kind == E_parts;
     if (inside && e->kind == E_get && !is_saved(p, e->var) && !assigned(&combine->body, e->var)) {
         struct parts_saved s = { .var = e->var };
+        if (type_bits(e->var->type) == 64) gen_error(g, e->var->span, "'%s' is of 64 bits; what parts hand over has at most 32", e->var->name);
         vec_push(g->arena, &p->saved, s);
     }
     for (int i = 0; i < e->nargs; i++) find_in_expr(g, combine, e->args[i], inside, p);
@@ -48,7 +50,9 @@ static void find_in_block(struct gen *g, const struct ir_stmt *combine, const ir
     }
 }
 
-/* ---- blocks in scratch memory: for each variable, register by register, a word for each thread */
+void combine_find(struct gen *g, const struct ir_stmt *combine, struct parts_at *p) { find_in_block(g, combine, &combine->body, p); }
+
+/* ---- blocks in scratch memory: for each variable, pair of registers by pair, a place for each thread */
 
 enum { WORD = 4 };
 
@@ -58,82 +62,152 @@ static int place_saved(struct gen *g, struct parts_at *p)
     for (int i = 0; i < p->saved.n; i++) {
         struct parts_saved *s = &p->saved.at[i];
         s->lay = s->var->naxes ? gen_var_layout(g, s->var) : layout_blocked(g->arena, NULL, 0, 0, 1, g->role->warps);
-        if (type_bits(s->var->type) == 64) gen_error(g, s->var->span, "'%s' is of 64 bits; what parts hand over has at most 32", s->var->name);
+        s->wide = layout_regs(s->lay) % 2 ? 1 : 2;
         s->offset = bytes;
-        bytes += layout_regs(s->lay) * p->threads * WORD;
+        s->lanes = lir_mul_wide(g->l, g->role->thread, opd_imm(s->wide * WORD));
+        s->in = new (g->arena, struct inside);
+        inside_start(g, s->in, s->lay);
+        bytes = (bytes + layout_regs(s->lay) * p->threads * WORD + 15) / 16 * 16;
     }
-    return (bytes + 15) / 16 * 16;
+    return bytes;
 }
 
-static struct opd *current(struct gen *g, const struct parts_saved *s)
+struct opd *combine_current(struct gen *g, const struct parts_saved *s)
 {
     struct ir_expr get = { .kind = E_get, .type = s->var->type, .var = s->var, .naxes = s->var->naxes };
     for (int i = 0; i < s->var->naxes; i++) get.axes[i] = s->var->axes[i];
     return gen_tile(g, &get, s->lay);
 }
 
-/* gen_tile answers in the order of the axes' ids, the variable's layout may list them otherwise: registers are the same. */
+static int place_of(const struct parts_saved *s, const struct parts_at *p, int r) { return s->offset + r * p->threads * WORD; }
+
+/* gen_tile answers in the order of the axes' ids, the variable's layout may list them otherwise: registers are the same.
+ * Registers side by side exist where the first of them does, as coordinates grow with their numbers. */
 static void save(struct gen *g, const struct parts_saved *s, const struct parts_at *p, struct opd block)
 {
-    struct opd *x = current(g, s);
-    for (int r = 0; r < layout_regs(s->lay); r++) {
-        int at = s->offset + r * p->threads * WORD;
-        lir_emit(g->l, "st.global.b32 [%r+%d], %r", block, at, lir_in_reg(g->l, scalar_to_b32(g, s->var->type, x[r]), RC_B32));
+    struct opd *x = combine_current(g, s), at = lir_add64(g->l, block, s->lanes), words[2];
+    for (int r = 0; r < layout_regs(s->lay); r += s->wide) {
+        for (int i = 0; i < s->wide; i++) words[i] = scalar_to_b32(g, s->var->type, x[r + i]);
+        access_words_store(g, "global", TY_u32, s->wide, inside_all(g, s->in, r), at, place_of(s, p, r), words);
     }
 }
 
-struct opd *combine_saved(struct gen *g, struct ir_var *v)
+static struct opd *read_back(struct gen *g, const struct parts_saved *s, const struct parts_at *p)
+{
+    int n = layout_regs(s->lay);
+    struct opd *out = new_n(g->arena, struct opd, n), at = lir_add64(g->l, p->now, s->lanes), words[2];
+    for (int r = 0; r < n; r += s->wide) {
+        access_words_load(g, "global", TY_u32, s->wide, inside_all(g, s->in, r), at, place_of(s, p, r), words);
+        for (int i = 0; i < s->wide; i++) out[r + i] = scalar_from_b32(g, s->var->type, words[i]);
+    }
+    return out;
+}
+
+struct opd *combine_saved(struct gen *g, struct ir_var *v, const struct layout **lay)
 {
     struct parts_at *p = eval_of(g)->parts;
     for (int i = 0; p && !opd_none(p->now) && i < p->saved.n; i++) {
-        const struct parts_saved *s = &p->saved.at[i];
+        struct parts_saved *s = &p->saved.at[i];
         if (s->var != v) continue;
-        int n = layout_regs(s->lay);
-        struct opd *out = new_n(g->arena, struct opd, n);
-        for (int r = 0; r < n; r++) {
-            int at = s->offset + r * p->threads * WORD;
-            struct opd x = lir_reg(g->l, RC_B32);
-            lir_emit(g->l, "ld.global.b32 %r, [%r+%d]", x, p->now, at);
-            out[r] = scalar_from_b32(g, v->type, x);
-        }
-        return out;
+        if (p->shares) return combine_remote(g, s, p->now, *lay);
+        *lay = s->lay;
+        return read_back(g, s, p);
     }
     return NULL;
 }
 
 /* ---- the body's reductions over the parts */
 
-struct opd *combine_parts(struct gen *g, const struct ir_expr *e, const struct layout *lay)
+bool combine_is_shared(struct gen *g) { return eval_of(g)->parts && eval_of(g)->parts->shares; }
+
+enum { MOST_AT_ONCE = 8, REGISTERS = 160 };
+
+/* Parts whose loads are all under way before the first of them is added: as many as registers and the number of parts allow. */
+static int at_once(const struct parts_at *p, int regs)
+{
+    int n = MOST_AT_ONCE;
+    while (n > 1 && (regs * (n + 1) > REGISTERS || (p->count && p->count % n))) n--;
+    return n;
+}
+
+struct sum {
+    const struct ir_expr *e;  /* E_parts */
+    const struct layout *lay, *mine; /* of the result, of what is reduced */
+    struct opd *acc;
+};
+
+static void add_parts(struct gen *g, const struct sum *m, const struct opd *blocks, int n)
 {
     struct parts_at *p = eval_of(g)->parts;
+    struct opd *x[MOST_AT_ONCE], outer = p->now;
+    enum ir_reduce op = (enum ir_reduce)m->e->num;
+    for (int i = 0; i < n; i++) {
+        p->now = blocks[i];
+        x[i] = gen_tile(g, m->e->args[0], m->lay);
+    }
+    p->now = outer;
+    for (int i = 0; i < n; i++)
+        for (int r = 0; r < layout_regs(m->lay); r++)
+            lir_set(g->l, m->acc[r], scalar_reduce(g, op, m->e->type, m->acc[r], x[i][layout_project_reg(m->lay, m->mine, r)]));
+}
+
+/* for (; i + n <= parts; i += n); where n divides their number there are n to begin with. */
+static void add_in_turn(struct gen *g, const struct sum *m, struct opd block, struct opd i, int n)
+{
+    const struct parts_at *p = eval_of(g)->parts;
     struct lir *l = g->l;
-    int n = layout_regs(lay), top = lir_label(l), mark = eval_mark(g);
-    struct opd *acc = new_n(g->arena, struct opd, n);
-    if (!p) {
+    bool sure = p->count && p->count % n == 0;
+    int top = lir_label(l), end = lir_label(l), mark = eval_mark(g);
+    struct opd blocks[MOST_AT_ONCE];
+    lir_place(l, top);
+    if (!sure) lir_emit(l, "@%r bra %l", lir_cmp(l, "gt", lir_add(l, i, opd_imm(n)), p->parts), end);
+    for (int k = 0; k < n; k++) blocks[k] = lir_add64(l, block, opd_imm((int64_t)k * p->bytes));
+    add_parts(g, m, blocks, n);
+    eval_release(g, mark);
+    if (p->count != n) {
+        lir_set(l, block, lir_add64(l, block, opd_imm((int64_t)n * p->bytes)));
+        lir_set(l, i, lir_add(l, i, opd_imm(n)));
+        lir_emit(l, "@%r bra %l", sure ? lir_cmp(l, "lt", i, p->parts) : opd_imm(1), top);
+    }
+    lir_place(l, end);
+}
+
+static void add_from_memory(struct gen *g, const struct sum *m)
+{
+    const struct parts_at *p = eval_of(g)->parts;
+    struct opd block = lir_reg(g->l, RC_B64), i = lir_reg(g->l, RC_B32);
+    int n = at_once(p, layout_regs(m->lay));
+    lir_set(g->l, block, p->first);
+    lir_set(g->l, i, opd_imm(0));
+    add_in_turn(g, m, block, i, n);
+    if (!p->count && n > 1) add_in_turn(g, m, block, i, 1);
+}
+
+static void add_from_cluster(struct gen *g, const struct sum *m)
+{
+    struct parts_at *p = eval_of(g)->parts;
+    int n = at_once(p, layout_regs(m->lay));
+    for (int i = 0; i < p->saved.n; i++) p->saved.at[i].in = NULL;
+    for (int i = 0; i < p->count; i += n) add_parts(g, m, p->blocks + i, n);
+}
+
+struct opd *combine_parts(struct gen *g, const struct ir_expr *e, const struct layout *lay)
+{
+    struct ir_axis *axes[IR_RANK];
+    int n = layout_regs(lay);
+    struct sum m = { e, lay, layout_project(g->arena, lay, axes, eval_axes(g, e->args[0], axes)), new_n(g->arena, struct opd, n) };
+    if (!eval_of(g)->parts) {
         gen_error(g, e->span, "a reduction over parts stands outside `combine`");
-        for (int r = 0; r < n; r++) acc[r] = opd_imm(0);
-        return acc;
+        for (int r = 0; r < n; r++) m.acc[r] = opd_imm(0);
+        return m.acc;
     }
     for (int r = 0; r < n; r++) {
-        acc[r] = lir_reg(l, gen_class(e->type));
-        lir_set(l, acc[r], scalar_identity((enum ir_reduce)e->num, e->type));
+        m.acc[r] = lir_reg(g->l, gen_class(e->type));
+        lir_set(g->l, m.acc[r], scalar_identity((enum ir_reduce)e->num, e->type));
     }
-    struct opd block = lir_reg(l, RC_B64), i = lir_reg(l, RC_B32), outer = p->now;
-    lir_set(l, block, p->first);
-    lir_set(l, i, opd_imm(0));
-    lir_place(l, top);
-    p->now = block;
-    struct opd *x = gen_tile(g, e->args[0], lay);
-    struct ir_axis *axes[IR_RANK];
-    struct layout *mine = layout_project(g->arena, lay, axes, eval_axes(g, e->args[0], axes));
-    p->now = outer;
-    for (int r = 0; r < n; r++)
-        lir_set(l, acc[r], scalar_reduce(g, (enum ir_reduce)e->num, e->type, acc[r], x[layout_project_reg(lay, mine, r)]));
-    lir_emit(l, "add.s64 %r, %r, %r", block, block, p->stride);
-    lir_emit(l, "add.s32 %r, %r, 1", i, i);
-    lir_emit(l, "@%r bra %l", lir_cmp(l, "lt", i, p->parts), top);
-    eval_release(g, mark);
-    return acc;
+    if (combine_is_shared(g)) add_from_cluster(g, &m);
+    else add_from_memory(g, &m);
+    return m.acc;
 }
 
 /* ---- the statement */
@@ -170,27 +244,26 @@ static struct opd arrive(struct gen *g, struct opd tile, struct opd parts)
     return lir_cmp(l, "eq", all, lir_sub(l, parts, opd_imm(1)));
 }
 
-void gen_combine(struct gen *g, struct ir_stmt *s)
+static void over_memory(struct gen *g, struct ir_stmt *s)
 {
     struct lir *l = g->l;
     struct eval *v = eval_of(g);
     struct parts_at *p = new (g->arena, struct parts_at);
     p->threads = 32 * g->role->warps;
-    find_in_block(g, s, &s->body, p);
+    combine_find(g, s, p);
     if (g->image->scratch_bytes.n) {
         gen_error(g, s->span, "a second `combine` in one kernel; put what is merged into one block");
         return;
     }
-    int bytes = place_saved(g, p);
-    g->image->scratch_bytes = times_tasks(g, s->span, bytes, 0);
+    p->bytes = place_saved(g, p);
+    g->image->scratch_bytes = times_tasks(g, s->span, p->bytes, 0);
     g->image->counter_bytes = times_tasks(g, s->span, 4, 0);
 
     struct opd part = gen_scalar(g, s->expr), parts = scalar_copy(g, gen_scalar(g, s->expr2), TY_i32), tile = gen_scalar(g, s->expr3);
-    struct opd lanes = lir_add64(l, g->scratch_memory, lir_mul_wide(l, g->role->thread, opd_imm(4)));
-    p->stride = lir_in_reg(l, opd_imm(bytes), RC_B64);
     p->parts = parts;
-    p->first = lir_add64(l, lanes, lir_mul_wide(l, lir_mul(l, tile, parts), opd_imm(bytes)));
-    struct opd mine = lir_add64(l, p->first, lir_mul_wide(l, part, opd_imm(bytes)));
+    if (!ir_const_int(s->expr2, &p->count)) p->count = 0;
+    p->first = lir_add64(l, g->scratch_memory, lir_mul_wide(l, lir_mul(l, tile, parts), opd_imm(p->bytes)));
+    struct opd mine = lir_add64(l, p->first, lir_mul_wide(l, part, opd_imm(p->bytes)));
     for (int i = 0; i < p->saved.n; i++) save(g, &p->saved.at[i], p, mine);
     struct opd last = arrive(g, tile, parts);
     int skip = lir_label(l), mark = eval_mark(g);
@@ -200,4 +273,9 @@ void gen_combine(struct gen *g, struct ir_stmt *s)
     v->parts = NULL;
     eval_release(g, mark);
     lir_place(l, skip);
+}
+
+void gen_combine(struct gen *g, struct ir_stmt *s)
+{
+    if (!combine_over_cluster(g, s)) over_memory(g, s);
 }

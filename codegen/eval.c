@@ -167,7 +167,7 @@ static int part_key(const struct layout *lay, int a, struct lay_digit *key)
 
 static struct opd *cached(struct eval *v, const struct lay_digit *key, int n)
 {
-    for (int i = 0; i < v->lane_parts.n; i++) {
+    for (int i = v->lane_parts_from; i < v->lane_parts.n; i++) {
         struct lane_part *p = &v->lane_parts.at[i];
         bool same = p->n == n;
         for (int k = 0; k < n && same; k++)

@@ -15,17 +15,34 @@ struct ir_block_at {
     struct opd at[IR_RANK];
 };
 
+struct inside;
+
+/* A tile's elements in shared memory, over its axes. */
+struct tile_buffer {
+    int naxes;
+    struct ir_axis *axes[IR_RANK];
+    int pitch[IR_RANK], bytes, elements; /* elements from one coordinate to the next; bytes of one; how many there are */
+};
+
 /* Tile variables that the parts of a combine saved, while E_parts reads them back. */
 struct parts_saved {
     struct ir_var *var;
-    const struct layout *lay;
-    int offset;               /* bytes in the part's block, of register 0 of thread 0 */
+    const struct layout *lay; /* the registers it is saved from */
+    int offset;               /* bytes in the part's block, of its first element */
+    struct tile_buffer words; /* in a cluster: where elements lie */
+    int wide;                 /* elsewhere: registers that lie side by side */
+    struct opd lanes;         /* and this thread's place among them */
+    struct inside *in;        /* which elements exist: of the registers saved; in a cluster, of those asked for last */
 };
 struct parts_at {
     VEC(struct parts_saved) saved;
-    struct opd first, stride; /* 64-bit address of part 0's block, plus this thread's share; bytes between parts */
+    struct opd first;         /* 64-bit address of part 0's block */
+    int bytes;                /* of a block */
     struct opd parts;
+    int64_t count;            /* how many; 0: known to the kernel only */
     int threads;
+    struct opd blocks[8];     /* in a cluster: each part's block in its CTA's shared memory */
+    int shares;               /* CTAs that share the body's work, each with its part of the tile; 0: one CTA does it all */
     struct opd now;           /* block of the part being read; none outside E_parts */
 };
 
@@ -51,6 +68,7 @@ struct eval {
     bool thread_level;        /* inside par or each: every thread runs on its own */
     struct parts_at *parts;
     VEC(struct lane_part) lane_parts;
+    int lane_parts_from;      /* those before belong to other warp numbers (combine_cluster.c) */
     VEC(struct loop_at) loops;
     VEC(struct hoist_scope) scopes;
     int loop_numbers, role_start; /* where the role's code begins */
@@ -179,6 +197,9 @@ const struct ir_axis *tile_reads_along(struct gen *g, const struct ir_expr *e);
 struct opd *tile_move(struct gen *g, enum type t, const struct opd *v, const struct layout *from, const struct layout *to);
 /* Registers that tile variables and accumulators take in a thread, as far as they are known. */
 int tile_registers(struct gen *g);
+/* Address of this thread's coordinates in a buffer; byte offset of a register from it. */
+struct opd tile_buffer_base(struct gen *g, const struct tile_buffer *u, const struct layout *lay, struct opd start);
+int tile_buffer_offset(const struct tile_buffer *u, const struct layout *lay, int r);
 /* The element of a tile variable that the innermost `each` stands on. */
 struct opd tile_element(struct gen *g, const struct ir_expr *e);
 
@@ -214,9 +235,18 @@ int hoist_room(struct gen *g);       /* registers of a thread that tiles and the
 /* Code from here on reads the pipe's slot; NULL: an input. */
 void hoist_mark(struct gen *g, const struct ir_pipe *p, int from);
 
-/* ---- combine.c */
+/* ---- combine.c, combine_cluster.c */
 struct opd *combine_parts(struct gen *g, const struct ir_expr *e, const struct layout *lay);
-/* A variable as the part being read saved it; NULL: it is not among the saved. */
-struct opd *combine_saved(struct gen *g, struct ir_var *v);
+/* The tile of the statement at hand is shared out to the cluster's CTAs: values come in whatever layout is asked for. */
+bool combine_is_shared(struct gen *g);
+/* A variable as the part being read saved it, in the layout *lay if that costs nothing, else in the one that *lay becomes.
+ * NULL: it is not among the saved. */
+struct opd *combine_saved(struct gen *g, struct ir_var *v, const struct layout **lay);
+/* The variables that the body reduces over the parts. */
+void combine_find(struct gen *g, const struct ir_stmt *combine, struct parts_at *p);
+struct opd *combine_current(struct gen *g, const struct parts_saved *s);
+/* False, with nothing emitted, where the parts do not meet in a cluster. */
+bool combine_over_cluster(struct gen *g, struct ir_stmt *s);
+struct opd *combine_remote(struct gen *g, struct parts_saved *s, struct opd block, const struct layout *want);
 
 #endif

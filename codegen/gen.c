@@ -385,6 +385,7 @@ static void emit_role(struct gen *g, struct gen_role *r, struct place p)
         lir_emit(l, "@%r bra %l", out, end);
     }
     pipe_begin_role(g);
+    combine_begin_role(g);
     if ((r->has_mma || r->drains) && g->family->begin_role) g->family->begin_role(g);
     gen_block(g, &g->fn->task);
     store_finish(g);
@@ -445,6 +446,7 @@ static void gen_start(struct gen *g)
     g->strides = arena_alloc(g->arena, sizeof *g->strides * (size_t)(fn->tensors.n + 1));
     g->smem_used = 0;
     g->roles.n = g->barriers.n = g->costs.n = g->module.n = 0;
+    g->combine = NULL;
 }
 
 static void image_finish(struct gen *g, int warps)

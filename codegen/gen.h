@@ -5,7 +5,7 @@
  *   stmt.c      statements: let, bind, for, if, while, par, scan, each, assert;  print.c  print
  *   scalar.c    scalar expressions
  *   tile.c      tile expressions, element by element in a layout; reductions; moves between layouts
- *   store.c     stores to global memory, atomics;  combine.c  reduction over a grid axis
+ *   store.c     stores to global memory, atomics;  combine.c  reduction over a grid axis, combine_cluster.c inside a cluster
  *   mma.c       choice of instruction family, operands matched;  mma_place.c, mma_tile.c  where they lie, how they get there;
  *               mma_sync.c, wgmma.c, tcgen05.c  the families
  */
@@ -20,6 +20,7 @@
 
 struct mma_family;
 struct field_plan;
+struct combine;
 
 /* How a role is mapped to warps. */
 struct gen_role {
@@ -108,6 +109,7 @@ struct gen {
     struct ir_block_at *each; /* innermost `each` */
     VEC(const char *) module; /* declarations before the entry */
     struct eval *eval;        /* what evaluation of expressions remembers (codegen/eval.h) */
+    struct combine *combine;  /* the combine whose parts meet inside a cluster (combine_cluster.c); NULL: none does */
     bool failed;
     int smem_reserve;         /* left free for exchange buffers when depths are chosen: what an earlier attempt needed */
 };
@@ -168,7 +170,7 @@ struct opd gen_first_copy(struct gen *g, const struct layout *lay);
 void gen_tile_let(struct gen *g, struct ir_stmt *s);             /* S_let on a tile variable or accumulator */
 void gen_each(struct gen *g, struct ir_stmt *s);
 
-/* ---- store.c, store_tma.c, combine.c */
+/* ---- store.c, store_tma.c, combine.c, combine_cluster.c */
 void gen_store(struct gen *g, struct ir_stmt *s);
 /* Emits the store of a tile in `lay` through shared memory and TMA; false, with nothing emitted, where it cannot be. */
 bool store_by_tma(struct gen *g, struct ir_stmt *s, const struct layout *lay);
@@ -176,9 +178,13 @@ void store_finish(struct gen *g);                                /* at a role's 
 void gen_put(struct gen *g, struct ir_stmt *s);
 void gen_fetch(struct gen *g, struct ir_stmt *s);
 void gen_combine(struct gen *g, struct ir_stmt *s);
+void combine_plan(struct gen *g);                                /* parts in shared memory: decided once slots have sizes, before depths */
+void combine_begin_role(struct gen *g);
+void combine_explain(const struct gen *g, struct buf *out);
 
 /* ---- pipe.c */
 void pipe_plan(struct gen *g);                                   /* fields, depths, barriers, maps; before any code */
+int pipe_room(const struct gen *g, int slots);                   /* shared memory left where `auto` pipes in loops have that many slots */
 void pipe_counts(struct gen *g);                                 /* arrival counts, once roles have their warps */
 void pipe_note_budget(struct gen *g);                            /* notes: where shared memory goes */
 void pipe_init(struct gen *g);                                   /* mbarrier.init by one thread */

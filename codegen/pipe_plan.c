@@ -397,24 +397,45 @@ enum { MOST_SLOTS = 8, LITTLE = 128 };
 
 static int pipe_bytes(const struct gen_pipe *p, int depth) { return p->slot_bytes * depth + p->pad + 1024; }
 
+/* Deepest nest of loops around its produce. */
+static int pipe_nest(const struct gen *g, const struct ir_pipe *p)
+{
+    int nest = -1;
+    for (int r = 0; r < g->fn->roles.n; r++) {
+        int n = loop_depth(&g->fn->roles.at[r]->body, p, 0);
+        if (n > nest) nest = n;
+    }
+    return nest;
+}
+
+static int first_depth(const struct gen *g, const struct ir_pipe *p, int slots)
+{
+    return p->depth ? p->depth : pipe_nest(g, p) > 0 ? slots : 1;
+}
+
+int pipe_room(const struct gen *g, int slots)
+{
+    int room = g->target->smem_bytes - g->smem_used - g->smem_reserve - 2048;
+    for (int i = 0; i < g->fn->pipes.n; i++) {
+        const struct ir_pipe *p = g->fn->pipes.at[i];
+        if (!p->home) room -= pipe_bytes(p->cg, first_depth(g, p, slots));
+    }
+    return room;
+}
+
 /* Pipes that say `auto` get two slots, those never produced in a loop one; what memory is left goes to the innermost. */
 static void choose_depths(struct gen *g)
 {
-    int room = g->target->smem_bytes - g->smem_used - g->smem_reserve - 2048, best = -1;
+    int room = pipe_room(g, 2), best = -1;
     struct gen_pipe *inner = NULL;
     for (int i = 0; i < g->fn->pipes.n; i++) {
         struct gen_pipe *p = g->fn->pipes.at[i]->cg;
-        int nest = -1;
+        int nest = pipe_nest(g, p->ir);
         if (p->ir->home) {
             p->depth = p->ir->depth ? p->ir->depth : g->family->places(g, p->ir->home);
             continue;
         }
-        for (int r = 0; r < g->fn->roles.n; r++) {
-            int n = loop_depth(&g->fn->roles.at[r]->body, p->ir, 0);
-            if (n > nest) nest = n;
-        }
-        p->depth = p->ir->depth ? p->ir->depth : nest > 0 ? 2 : 1;
-        room -= pipe_bytes(p, p->depth);
+        p->depth = first_depth(g, p->ir, 2);
         bool operand = p->producer && p->producer->drains; /* filled at the rate of products: two slots are enough */
         if (!p->ir->depth && !operand && nest > best && nest > 0) best = nest, inner = p;
     }
@@ -554,6 +575,7 @@ void pipe_plan(struct gen *g)
     choose_producers(g);
     if (g->failed) return;
     for (int i = 0; i < fn->pipes.n; i++) mma_slot_pad(g, fn->pipes.at[i]->cg);
+    combine_plan(g);
     choose_depths(g);
     for (int i = 0; i < fn->pipes.n; i++) place_pipe(g, fn->pipes.at[i]->cg);
 }

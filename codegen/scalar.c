@@ -456,7 +456,8 @@ static struct opd get_scalar(struct gen *g, const struct ir_expr *e)
     struct ir_var *v = e->var;
     struct opd *r = &g->vars[v->id];
     if (v->naxes) return tile_element(g, e);
-    struct opd *kept = combine_saved(g, v);
+    const struct layout *none = NULL;
+    struct opd *kept = combine_saved(g, v, &none);
     if (kept) return kept[0];
     if (opd_none(*r)) *r = lir_reg(g->l, gen_class(v->type));
     return *r;

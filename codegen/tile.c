@@ -126,7 +126,7 @@ const struct layout *gen_anchor(struct gen *g, const struct ir_expr *e)
     switch ((int)e->kind) {
     case E_get: return var_layout(g, e->var);
     case E_reduce: return anchor_reduce(g, e);
-    case E_parts: return gen_anchor(g, e->args[0]);
+    case E_parts: return combine_is_shared(g) ? NULL : gen_anchor(g, e->args[0]);
     case E_slot: return e->field->pipe->home ? g->family->layout(g, e->field->pipe->home) : NULL;
     case E_read: case E_element: return NULL;
     default: return anchor_map(g, e);
@@ -235,34 +235,30 @@ const struct layout *gen_var_layout(struct gen *g, struct ir_var *v)
 
 /* ---- moves */
 
-/* Byte offset of this thread's coordinates in a row-major buffer over the axes of lay; *reg: of a register, from it. */
-struct buffer {
-    int pitch[IR_RANK], bytes, elements;
-};
-
-static struct buffer buffer_for(enum type t, const struct layout *a, const struct layout *b)
+static struct tile_buffer buffer_for(enum type t, const struct layout *a, const struct layout *b)
 {
-    struct buffer u = { .bytes = scalar_bytes(t), .elements = 1 };
+    struct tile_buffer u = { .naxes = a->naxes, .bytes = scalar_bytes(t), .elements = 1 };
     for (int i = a->naxes - 1; i >= 0; i--) {
         int other = b ? b->extent[eval_index(b, a->axes[i])] : 0;
+        u.axes[i] = a->axes[i];
         u.pitch[i] = u.elements;
         u.elements *= a->extent[i] > other ? a->extent[i] : other;
     }
     return u;
 }
 
-/* lay's own axis order may differ from the buffer's: `of` is the layout the buffer was made for. */
-static struct opd buffer_base(struct gen *g, const struct buffer *u, const struct layout *of, const struct layout *lay, struct opd start)
+/* lay's own axis order may differ from the buffer's. */
+struct opd tile_buffer_base(struct gen *g, const struct tile_buffer *u, const struct layout *lay, struct opd start)
 {
-    for (int i = 0; i < of->naxes; i++)
-        start = lir_mad(g->l, eval_lane_part(g, lay, eval_index(lay, of->axes[i])), opd_imm(u->pitch[i] * u->bytes), start);
+    for (int i = 0; i < u->naxes; i++)
+        start = lir_mad(g->l, eval_lane_part(g, lay, eval_index(lay, u->axes[i])), opd_imm(u->pitch[i] * u->bytes), start);
     return lir_in_reg(g->l, start, RC_B32);
 }
 
-static int buffer_offset(const struct buffer *u, const struct layout *of, const struct layout *lay, int r)
+int tile_buffer_offset(const struct tile_buffer *u, const struct layout *lay, int r)
 {
     int at = 0;
-    for (int i = 0; i < of->naxes; i++) at += layout_reg_offset(lay, r, eval_index(lay, of->axes[i])) * u->pitch[i] * u->bytes;
+    for (int i = 0; i < u->naxes; i++) at += layout_reg_offset(lay, r, eval_index(lay, u->axes[i])) * u->pitch[i] * u->bytes;
     return at;
 }
 
@@ -317,17 +313,17 @@ static void only_together(struct gen *g, const char *what)
 
 static struct opd *move_through_memory(struct gen *g, enum type t, const struct opd *v, const struct layout *from, const struct layout *to)
 {
-    struct buffer u = buffer_for(t, from, to);
+    struct tile_buffer u = buffer_for(t, from, to);
     int n = layout_regs(to);
     struct opd *out = new_n(g->arena, struct opd, n), scratch = gen_scratch(g, u.elements * u.bytes), first = gen_first_copy(g, from);
     only_together(g, "a move between layouts");
     gen_cost(g, g->l->span, "a tile of %d %s moves between layouts through shared memory", u.elements, type_name(t));
     gen_role_sync(g);
-    struct opd base = buffer_base(g, &u, from, from, scratch);
-    for (int r = 0; r < layout_regs(from); r++) scalar_store_shared(g, t, base, buffer_offset(&u, from, from, r), v[r], first);
+    struct opd base = tile_buffer_base(g, &u, from, scratch);
+    for (int r = 0; r < layout_regs(from); r++) scalar_store_shared(g, t, base, tile_buffer_offset(&u, from, r), v[r], first);
     gen_role_sync(g);
-    base = buffer_base(g, &u, from, to, scratch);
-    for (int r = 0; r < n; r++) out[r] = scalar_load_shared(g, t, base, buffer_offset(&u, from, to, r), opd_imm(1));
+    base = tile_buffer_base(g, &u, to, scratch);
+    for (int r = 0; r < n; r++) out[r] = scalar_load_shared(g, t, base, tile_buffer_offset(&u, to, r), opd_imm(1));
     return out;
 }
 
@@ -370,9 +366,12 @@ int tile_registers(struct gen *g)
 static struct opd *tile_get(struct gen *g, const struct ir_expr *e, const struct layout *want)
 {
     struct ir_var *v = e->var;
-    struct opd *x = combine_saved(g, v);
-    const struct layout *have = gen_var_layout(g, v);
-    if (!x) x = in_family(g, v) ? g->family->read(g, v) : var_registers(g, v);
+    const struct layout *have = want;
+    struct opd *x = combine_saved(g, v, &have);
+    if (!x) {
+        have = gen_var_layout(g, v);
+        x = in_family(g, v) ? g->family->read(g, v) : var_registers(g, v);
+    }
     return tile_move(g, v->type, x, have, want);
 }
 
@@ -539,16 +538,16 @@ static void reduce_warps(struct gen *g, const struct reduction *d, struct opd *a
     struct opd part = warp_part(g, d, &parts);
     if (parts == 1) return;
     only_together(g, "this reduction");
-    struct buffer u = buffer_for(d->type, d->out, NULL);
+    struct tile_buffer u = buffer_for(d->type, d->out, NULL);
     struct opd scratch = gen_scratch(g, u.elements * u.bytes * parts), speaker = speaks(g, d);
     gen_role_sync(g);
-    struct opd base = buffer_base(g, &u, d->out, d->out, scratch);
+    struct opd base = tile_buffer_base(g, &u, d->out, scratch);
     struct opd to = lir_in_reg(g->l, lir_mad(g->l, part, opd_imm(u.elements * u.bytes), base), RC_B32);
-    for (int r = 0; r < n; r++) scalar_store_shared(g, d->type, to, buffer_offset(&u, d->out, d->out, r), acc[r], speaker);
+    for (int r = 0; r < n; r++) scalar_store_shared(g, d->type, to, tile_buffer_offset(&u, d->out, r), acc[r], speaker);
     gen_role_sync(g);
     for (int r = 0; r < n; r++)
         for (int p = 0; p < parts; p++) {
-            int at = buffer_offset(&u, d->out, d->out, r) + p * u.elements * u.bytes;
+            int at = tile_buffer_offset(&u, d->out, r) + p * u.elements * u.bytes;
             struct opd x = scalar_load_shared(g, d->type, base, at, opd_imm(1));
             acc[r] = p ? scalar_reduce(g, d->op, d->type, acc[r], x) : x;
         }

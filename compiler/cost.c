@@ -13,7 +13,8 @@
  *   waits    a product that registers need at once (scales to apply, a softmax) is waited for, WAIT_CYCLES each time, and
  *            nothing of its warps overlaps with it; a tile of several row blocks waits for each, later ones less.
  *   waves    tasks run in whole rounds of all multiprocessors; a round ends with its stores and its part of a combine.
- *   combine  a part is written, announced, and read again by the one that arrives last. */
+ *   combine  a part is written, announced, and read again by the one that arrives last; of what lies inside the tensor.
+ *            Inside a cluster all parts meet in shared memory at once, and each reads and stores a share. */
 enum {
     OPERAND_BYTES = 128,  /* a cycle, shared memory to tensor cores */
     FILL_BYTES = 76,
@@ -23,6 +24,8 @@ enum {
     TASK_CYCLES = 900,    /* before the first product and after the last, where nothing overlaps */
     WAIT_CYCLES = 260,    /* issue, latency of the tensor cores, the slot's release */
     COMBINE_CYCLES = 2500, /* fence, counter, and waiting for the others' parts */
+    MEET_CYCLES = 1000,   /* the same inside a cluster: arrivals at each other's barriers */
+    NEAR_BYTES = 32,      /* a cycle, parts read from the cluster's shared memory */
     LAUNCH_CYCLES = 4000,
     UNKNOWN_TRIPS = 8     /* of a loop whose bounds are data */
 };
@@ -201,6 +204,7 @@ static void count_fill(struct env *e, const struct ir_field *f)
 
 /* Bytes of the variables whose parts a combine adds up. */
 struct held {
+    const struct env *e;
     const struct ir_var *seen[16];
     int n;
     double bytes;
@@ -213,7 +217,9 @@ static void note_held(void *ctx, struct ir_expr *x)
     for (int i = 0; i < h->n; i++)
         if (h->seen[i] == x->var) return;
     h->seen[h->n++] = x->var;
-    h->bytes += elements(x->var->axes, x->var->naxes) * type_bits(x->var->type) / 8;
+    double n = elements(x->var->axes, x->var->naxes);
+    for (int i = 0; i < x->var->naxes; i++) n *= inside(h->e, x->var->axes[i]);
+    h->bytes += n * type_bits(x->var->type) / 8;
 }
 
 static void note_parts(void *ctx, struct ir_expr *x)
@@ -221,15 +227,28 @@ static void note_parts(void *ctx, struct ir_expr *x)
     if (x->kind == E_parts) ir_walk_expr(x, note_held, ctx);
 }
 
+static void count_block(struct env *e, const ir_block *b);
+
+/* The parts are the CTAs of a cluster. */
+static bool meets_in_cluster(const struct env *e, const struct ir_stmt *s)
+{
+    int64_t parts;
+    return e->fn->cluster > 1 && e->fn->cluster_axis == s->axis && ir_const_int(s->expr2, &parts) && parts == e->fn->cluster;
+}
+
 static void count_combine(struct env *e, const struct ir_stmt *s)
 {
     struct known parts = eval(e, s->expr2);
-    struct held h = { .n = 0 };
+    struct held h = { .e = e };
+    double before = e->times;
     ir_walk(&s->body, note_parts, &h);
-    e->c->combine += COMBINE_CYCLES + h.bytes / STORE_BYTES + (parts.is ? parts.v : 4) * h.bytes / PART_BYTES;
+    if (meets_in_cluster(e, s)) {
+        e->c->combine += MEET_CYCLES + h.bytes / OPERAND_BYTES + h.bytes / NEAR_BYTES;
+        e->times /= e->fn->cluster;
+    } else e->c->combine += COMBINE_CYCLES + h.bytes / STORE_BYTES + (parts.is ? parts.v : 4) * h.bytes / PART_BYTES;
+    count_block(e, &s->body);
+    e->times = before;
 }
-
-static void count_block(struct env *e, const ir_block *b);
 
 static double trips(struct env *e, const struct ir_stmt *s)
 {
@@ -277,10 +296,7 @@ static void count_stmt(struct env *e, const struct ir_stmt *s)
         if (!k.is || !k.v) count_block(e, &s->other);
         break;
     }
-    case S_combine:
-        count_combine(e, s);
-        count_block(e, &s->body);
-        break;
+    case S_combine: count_combine(e, s); break;
     case S_body: e->body = true; break;
     default: count_block(e, &s->body); break;
     }
