@@ -44,11 +44,23 @@ static bool fixed(const struct compile_options *o, const char *name)
     return false;
 }
 
-/* Tile extents, splits and widths; not what steers overlap (slots, deal, unroll, clusters): there the author's first choice holds. */
-static bool modelled(const char *name)
+/* "cluster(s)", s an axis cut in parts: where the parts meet. */
+static bool parts_meet(const struct node *kernel, const char *name)
+{
+    size_t n = strlen("cluster(");
+    for (int i = 0; i < kernel->b->list.n && !strncmp(name, "cluster(", n); i++) {
+        const struct node *x = kernel->b->list.at[i];
+        if (x->kind == N_axis && x->c && !strncmp(name + n, x->name, strlen(x->name)) && name[n + strlen(x->name)] == ')') return true;
+    }
+    return false;
+}
+
+/* Tile extents, splits and where their parts meet, widths; not what steers overlap (slots, deal, unroll, other clusters): there
+ * the author's first choice holds. */
+static bool modelled(const struct node *kernel, const char *name)
 {
     const char *dot = strchr(name, '.');
-    return !strchr(name, '(') && (!dot || !strncmp(dot, ".warp", 5));
+    return parts_meet(kernel, name) || (!strchr(name, '(') && (!dot || !strncmp(dot, ".warp", 5)));
 }
 
 static int bindings(const struct search *s, const struct variant *v, struct binding *out)
@@ -240,7 +252,7 @@ static bool search(struct search *s, const struct choose_ask *ask)
     s->space = compiler_tune_space(ask->arena, &d, ask->kernel, ask->options);
     if (s->space.n > MOST_KEYS || d.errors) return false;
     for (int k = 0; k < s->space.n; k++)
-        s->open[k] = modelled(s->space.at[k].name) && !fixed(ask->options, s->space.at[k].name) && s->space.at[k].choices.n > 1;
+        s->open[k] = modelled(ask->kernel, s->space.at[k].name) && !fixed(ask->options, s->space.at[k].name) && s->space.at[k].choices.n > 1;
     s->tried = calloc(MOST_TRIED, sizeof *s->tried);
     if (!s->tried) base_oom(MOST_TRIED * sizeof *s->tried);
     choose_product(s, in);
