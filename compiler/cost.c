@@ -27,6 +27,7 @@ enum {
     MEET_CYCLES = 1000,   /* the same inside a cluster: arrivals at each other's barriers */
     NEAR_BYTES = 32,      /* a cycle, parts read from the cluster's shared memory */
     LAUNCH_CYCLES = 4000,
+    GROUP_SMS = 18,       /* multiprocessors of one group (GPC), at most */
     UNKNOWN_TRIPS = 8     /* of a loop whose bounds are data */
 };
 #define RAMP_US 2.5
@@ -411,6 +412,14 @@ static int l2_bytes(const struct target *t)
     return l2_widths[i].bytes;
 }
 
+/* Clusters that run at once: each lies in one group of at most GROUP_SMS multiprocessors, and what is left of a group idles.
+ * Pairs always find their places. */
+static int clusters_at_once(int sms, int cluster)
+{
+    int groups = (sms + GROUP_SMS - 1) / GROUP_SMS;
+    return cluster <= 2 ? sms / (cluster > 1 ? cluster : 1) : groups * (sms / groups / cluster);
+}
+
 /* Cycles to bring in one task's tiles while `active` multiprocessors do the same. */
 static double fill_cycles(const struct env *e, double active, int sms)
 {
@@ -442,7 +451,7 @@ struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const 
     measure_space(&e);
 
     struct known tasks = eval(&e, fn->tasks);
-    int clusters = sms / (fn->cluster > 1 ? fn->cluster : 1);
+    int clusters = clusters_at_once(sms, fn->cluster);
     c.tasks = tasks.is ? tasks.v : clusters;
     c.flops *= tasks.is && !e.guessed ? c.tasks * (fn->cluster > 1 ? fn->cluster : 1) : 0;
     c.waves = (double)ceil_div((int64_t)c.tasks, clusters > 0 ? clusters : 1);
