@@ -46,7 +46,7 @@ expect 0 " 0 known before" tune $G $SHAPE --candidates 5 --again
 # Explain: which variant a call gets and why, without a device or with one, and what was measured on it.
 EXPLAIN="explain $G --target sm_90a --shape M=4096,N=4096,K=7168"
 expect 0 "call bf16_gemm M=4096 K=7168 N=4096 for sm_90a" $EXPLAIN
-for words in "BM=128;BN=256;BK=64;SK=1;math.warpgroups=2 (model)" "us: 512 tasks in 4 rounds" "of one task: mma " ", combine 0" "next " "BM = 128, BN = 256"; do
+for words in "BM=128;BN=256;BK=64;SK=1;math.warpgroups=2;cluster(s)=1 (model)" "us: 512 tasks in 4 rounds" "of one task: mma " ", combine 0" "next " "BM = 128, BN = 256"; do
     case $out in *"$words"*) ;; *) fail "explain: '$words' wanted in: $out" ;; esac
 done
 [ "$(echo "$out" | grep -c ' us: BM=')" = 5 ] || fail "five more candidates wanted: $out"
