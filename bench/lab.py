@@ -142,7 +142,6 @@ class Lab:
         self.device = "cpu" if dry else "cuda"
         self.cublas = self.peer or self.own
         self._kernels, self.last = {}, None
-        torch.manual_seed(0)
         self.timer = HostTimer(1) if dry else EventTimer(torch, rounds, launches, flush)
         self.ceilings = {} if dry else self._measure_ceilings()
 
@@ -213,20 +212,19 @@ class Lab:
 
     # ---- the chip ---------------------------------------------------------------------------------------------------
 
-    def _measure_ceilings(self):
-        """bf16 and fp8 products of 8192^3 by cuBLAS, TFLOPS; a copy, GB/s read and written; an interval with nothing in it, us: with the
+    def _measure_ceilings(self, n=8192, most=4 << 30):
+        """bf16 and fp8 products of n^3 by cuBLAS, TFLOPS; a copy, GB/s read and written; an interval with nothing in it, us: with the
         timer that times everything else."""
-        t, n = self.torch, 8192
-        free = t.cuda.mem_get_info()[0]
-        size = min(4 << 30, free // 8) >> 2 << 2
-        x, y = (t.empty(size, dtype=t.uint8, device="cuda") for _ in range(2))
+        t = self.torch
+        size = min(most, t.cuda.mem_get_info()[0] // 8) if self.device == "cuda" else most
+        x, y = (self.empty(size, dtype="uint8") for _ in range(2))
         x.random_()
         out = {"empty_us": self._median(lambda: None), "copy_gbs": 2 * size / self._median(lambda: y.copy_(x)) * 1e-3}
         del x, y
         a, b, d = self.randn(n, n), self.randn(n, n), self.empty(n, n, dtype="bfloat16")
         out["bf16_tflops"] = 2 * n ** 3 / self._median(lambda: t.matmul(a, b.T, out=d)) * 1e-6
         try:
-            a8, b8, one = a.to(t.float8_e4m3fn), b.to(t.float8_e4m3fn), t.ones((), device="cuda")
+            a8, b8, one = a.to(t.float8_e4m3fn), b.to(t.float8_e4m3fn), t.ones((), device=self.device)
             call = lambda: t._scaled_mm(a8, b8.T, one, one, out_dtype=t.bfloat16, use_fast_accum=True)  # noqa: E731
             out["fp8_tflops"] = 2 * n ** 3 / self._median(call) * 1e-6
         except (RuntimeError, AttributeError) as e:

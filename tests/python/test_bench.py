@@ -97,6 +97,15 @@ def test_mark(statistic, bound, value, met):
     assert m.measure([]) == (None, None, None, 0, None)
 
 
+@pytest.mark.parametrize("flop, moved, floor", [(800 * 10 ** 6, 4 * 10 ** 6, 1.0), (800 * 10 ** 6, 8 * 10 ** 6, 2.0), (2400 * 10 ** 6, 8 * 10 ** 6, 3.0)])
+def test_floors(flop, moved, floor):
+    r = {"flop": flop, "bytes": moved}
+    run.floors(r, {"copy_gbs": 4000, "bf16_tflops": 800}, "bf16_tflops")
+    assert r["floor_us"] == pytest.approx(floor) and r["copy_us"] == pytest.approx(moved / 4e6)
+    run.floors(r := {"flop": flop, "bytes": moved}, {}, "bf16_tflops")
+    assert "floor_us" not in r
+
+
 def test_spread():
     assert report.spread_of(row("f", {"dgc": [8, 9, 10, 11, 12]}), "dgc") == pytest.approx(0.1)
     assert report.spread_of(row("f", {"dgc": [10]}), "dgc") is None and report.spread_of(row("f", {}), "dgc") is None
@@ -338,6 +347,19 @@ def test_wrong_results_are_not_timed(dry, name):
     finally:
         dry.ours = honest
     assert not wrong["us"] and "wrong: differs" in wrong["failed"]["dgc"]
+
+
+def test_ceilings(dry):
+    c = dry._measure_ceilings(64, 1 << 20)
+    assert set(c) == {"empty_us", "copy_gbs", "bf16_tflops", "fp8_tflops"} and all(v > 0 for v in c.values())
+
+
+def test_lengths_do_not_depend_on_next_n(dry):
+    f, lens = FAMILIES["paged_mqa_logits"], []
+    for n in (2, 3):
+        dry.torch.manual_seed(0)
+        lens.append(f.case(dry, f.shape(5, n, 32, 100)).lens[:, -1].tolist())
+    assert lens[0] == lens[1] and min(lens[0]) >= 70 and max(lens[0]) < 130 and len(set(lens[0])) > 1
 
 
 @pytest.mark.parametrize("name", run.FAMILIES)
