@@ -90,9 +90,9 @@ docs: all
 # One binary for every Python from 3.10 on.
 PYTHON ?= python3
 python: $(B)/_fast.abi3.so
-$(B)/_fast.abi3.so: python/dgk/_fast.c runtime/dgk.h
+$(B)/_fast.abi3.so: $(wildcard python/dgk/*.c) python/dgk/_fast.h runtime/dgk.h
 	@mkdir -p $(@D)
-	$(CC) -O2 -g -std=gnu11 -Wall -Wextra -shared -fPIC -I. -I$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))') -o $@ $<
+	$(CC) -O2 -g -std=gnu11 -Wall -Wextra -shared -fPIC -fvisibility=hidden -I. -I$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))') -o $@ $(filter %.c,$^)
 
 demo:
 	@tests/demo.sh

@@ -1,6 +1,6 @@
 """Scores of a sparse-attention indexer: over a row of keys, and over pages of a cache."""
 
-import weakref
+from dgk._record import recorded
 
 from ._common import align, arch_major, device_of, dtype_is, kernel, launch, require, torch
 
@@ -10,6 +10,7 @@ def _no_fp4(name, q, values):
         raise NotImplementedError(f"{name} with FP4 inputs on sm_{arch_major(device_of(values))}x; the nearest is the same function with FP8 inputs")
 
 
+@recorded
 def fp8_fp4_mqa_logits(q, kv, weights, cu_seq_len_k_start, cu_seq_len_k_end, clean_logits=True, max_seqlen_k=0, logits_dtype=None):
     t = torch()
     (q, _), (kv, sf) = q, kv
@@ -22,14 +23,14 @@ def fp8_fp4_mqa_logits(q, kv, weights, cu_seq_len_k_start, cu_seq_len_k_end, cle
     size = 2 if logits_dtype == t.bfloat16 else 4
     width = max_seqlen_k if max_seqlen_k else seq_kv
     stride = align(align(max_seqlen_k, 256) if max_seqlen_k else seq_kv + 256, 1024 // size)
-    rows = align(seq, max(1, 128 // heads))
-    logits = t.empty([rows, stride], dtype=logits_dtype, device=q.device)[:seq, :width]
+    logits = t.empty_strided([seq, width], [stride, 1], dtype=logits_dtype, device=q.device)
     if seq and seq_kv:
         launch(kernel("mqa_logits.dgk", "mqa_logits", "dgk_mqa_logits"), Q=q, KV=kv, SK=sf, W=weights, KS=cu_seq_len_k_start, KE=cu_seq_len_k_end,
                L=logits, COMP=int(max_seqlen_k > 0), CLEAN=int(clean_logits))
     return logits
 
 
+@recorded
 def fp8_mqa_logits(q, kv, weights, cu_seq_len_k_start, cu_seq_len_k_end, clean_logits=True, max_seqlen_k=0):
     return fp8_fp4_mqa_logits((q, None), kv, weights, cu_seq_len_k_start, cu_seq_len_k_end, clean_logits, max_seqlen_k)
 
@@ -37,6 +38,7 @@ def fp8_mqa_logits(q, kv, weights, cu_seq_len_k_start, cu_seq_len_k_end, clean_l
 SPLIT = 256  # keys a share of the schedule is counted in
 
 
+@recorded
 def get_paged_mqa_logits_metadata(context_lens, block_kv, num_sms, indices=None):
     t = torch()
     if indices is not None:
@@ -49,25 +51,16 @@ def get_paged_mqa_logits_metadata(context_lens, block_kv, num_sms, indices=None)
     return meta
 
 
-_views = {}  # id of a cache tensor -> (weak reference, what its views depend on, the views)
-
-
 def _cache_views(kv_cache, dim, kind):
-    """Values [blocks, block_kv, dim] and scales [blocks, block_kv]: a block holds the values of all its keys, then their scales.
-    A cache is the same tensor for every call of a model, so its views are kept as long as it lives."""
-    key, now = id(kv_cache), (kv_cache.data_ptr(), kv_cache.shape, kv_cache.stride(), kind)
-    known = _views.get(key)
-    if known is not None and known[0]() is kv_cache and known[1] == now:
-        return known[2]
-    t = torch()
+    """Values [blocks, block_kv, dim] and scales [blocks, block_kv]: a block holds the values of all its keys, then their scales."""
     blocks, block_kv = kv_cache.shape[:2]
     pitch, start = kv_cache.stride(0), kv_cache.storage_offset()
     values = kv_cache.as_strided([blocks, block_kv, dim], [pitch, dim, 1], start).view(kind)
-    scales = kv_cache.as_strided([blocks, block_kv * 4], [pitch, 1], start + block_kv * dim).view(t.float32)
-    _views[key] = (weakref.ref(kv_cache, lambda _: _views.pop(key, None)), now, (values, scales))
+    scales = kv_cache.as_strided([blocks, block_kv * 4], [pitch, 1], start + block_kv * dim).view(torch().float32)
     return values, scales
 
 
+@recorded
 def fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, schedule_meta, max_context_len, clean_logits=False, logits_dtype=None,
                              indices=None):
     t = torch()
@@ -88,7 +81,7 @@ def fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, sc
         logits = fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, schedule_meta, max_context_len, clean_logits)
         return logits.to(logits_dtype)
     stride = align(align(max_context_len, 256), 256)
-    logits = t.empty([batch * next_n, stride], dtype=t.float32, device=q.device)[:, :max_context_len]
+    logits = t.empty_strided([batch * next_n, max_context_len], [stride, 1], dtype=t.float32, device=q.device)
     values, scales = _cache_views(kv_cache, dim, q.dtype)
     columns = min(max_context_len, block_table.shape[1] * block_kv)
     if batch and columns:
@@ -98,5 +91,6 @@ def fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, sc
     return logits
 
 
+@recorded
 def fp8_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, schedule_meta, max_context_len, clean_logits=False, indices=None):
     return fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, schedule_meta, max_context_len, clean_logits, indices=indices)

@@ -5,6 +5,7 @@ import sys
 
 import dgk
 from dgk import _native
+from dgk._record import forget
 
 
 def torch():
@@ -69,6 +70,13 @@ class Settings:
 settings = Settings()
 
 
+def change(**values):
+    """New settings: what was recorded under the old ones is forgotten."""
+    for name, value in values.items():
+        setattr(settings, name, value)
+    forget()
+
+
 def current_device():
     t = sys.modules.get("torch")
     if t is not None and t.cuda.is_available():
@@ -79,7 +87,7 @@ def current_device():
 def set_num_sms(new_num_sms):
     require(0 <= new_num_sms <= dgk.device_info(current_device())["sms"], "0 <= new_num_sms <= num_sms")
     dgk.set_num_sms(new_num_sms, current_device())
-    settings.num_sms = new_num_sms
+    change(num_sms=new_num_sms)
 
 
 def get_num_sms():
@@ -88,7 +96,7 @@ def get_num_sms():
 
 def set_tc_util(new_tc_util):
     require(0 <= new_tc_util <= 100, "0 <= new_tc_util <= 100")
-    settings.tc_util = new_tc_util
+    change(tc_util=new_tc_util)
 
 
 def get_tc_util():
@@ -96,7 +104,7 @@ def get_tc_util():
 
 
 def set_pdl(new_enable_pdl):
-    settings.pdl = bool(new_enable_pdl)
+    change(pdl=bool(new_enable_pdl))
 
 
 def get_pdl():
@@ -104,18 +112,18 @@ def get_pdl():
 
 
 def set_ignore_compile_dims(new_value):
-    settings.ignore_compile_dims = bool(new_value)
+    change(ignore_compile_dims=bool(new_value))
 
 
 def set_block_size_multiple_of(new_value):
     m, n = (new_value, new_value) if isinstance(new_value, int) else new_value
     require(m > 0 and n > 0, "block sizes are positive")
-    settings.block_multiple = (m, n)
+    change(block_multiple=(m, n))
 
 
 def set_mk_alignment_for_contiguous_layout(new_value):
     require(new_value > 0, "new_value > 0")
-    settings.mk_alignment = new_value
+    change(mk_alignment=new_value)
 
 
 def get_mk_alignment_for_contiguous_layout():
@@ -138,7 +146,7 @@ get_m_alignment_for_contiguous_layout = get_k_alignment_for_contiguous_layout = 
 
 def set_compile_mode(mode):
     """1: calls compile what they need and launch nothing."""
-    settings.compile_mode = mode
+    change(compile_mode=mode)
 
 
 def get_compile_mode():

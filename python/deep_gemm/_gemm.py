@@ -1,6 +1,8 @@
 """Dense GEMMs: D = A B^T (+ C) in bf16 and fp8, every layout by its strides; and the functions near them."""
 
-from ._common import align, arch_major, ceil_div, device_of, dtype_is, is_fp4, kernel, launch, require, torch
+from dgk._record import recorded
+
+from ._common import arch_major, ceil_div, device_of, dtype_is, is_fp4, kernel, launch, require, settings, torch
 from ._layout import get_mn_major_tma_aligned_tensor, get_tma_aligned_size
 
 
@@ -28,6 +30,7 @@ def _check_shapes(a, b, d):
     return m, n, k
 
 
+@recorded
 def bf16_gemm_nt(a, b, d, c=None, compiled_dims="nk"):
     m, n, k = _check_shapes(a, b, d)
     require(dtype_is(a, "bfloat16") and dtype_is(b, "bfloat16"), "a and b are bf16")
@@ -36,14 +39,17 @@ def bf16_gemm_nt(a, b, d, c=None, compiled_dims="nk"):
         launch(kernel("bf16_gemm.dgk", symbol="dgk_bf16_gemm"), A=a, B=b, D=d, ACC=acc)
 
 
+@recorded
 def bf16_gemm_nn(a, b, d, c=None, compiled_dims="nk"):
     bf16_gemm_nt(a, b.transpose(0, 1), d, c, compiled_dims)
 
 
+@recorded
 def bf16_gemm_tn(a, b, d, c=None, compiled_dims="mn"):
     bf16_gemm_nt(a.transpose(0, 1), b.transpose(0, 1), d, c, compiled_dims)
 
 
+@recorded
 def bf16_gemm_tt(a, b, d, c=None, compiled_dims="mn"):
     bf16_gemm_nt(a.transpose(0, 1), b, d, c, compiled_dims)
 
@@ -77,13 +83,11 @@ def rows_scales(sf, k, gran_k):
 
 def block_scales(sf):
     """A scale per block of 128 x 128, in rows of whole 16 bytes whichever way it lies."""
-    for inner, other in ((-1, -2), (-2, -1)):
-        if sf.stride(inner) == 1 and (sf.stride(other) % 4 == 0 or sf.shape[other] == 1) and sf.data_ptr() % 16 == 0:
+    for inner in (-1, -2):
+        others = [sf.stride(d) for d in range(-sf.dim(), 0) if d != inner and sf.shape[d] > 1]
+        if sf.stride(inner) == 1 and sf.data_ptr() % 16 == 0 and not any(s % 4 for s in others):
             return sf
-    shape = list(sf.shape)
-    padded = torch().empty(shape[:-1] + [align(shape[-1], 4)], dtype=sf.dtype, device=sf.device)[..., :shape[-1]]
-    padded.copy_(sf)
-    return padded
+    return get_mn_major_tma_aligned_tensor(sf)
 
 
 def _scales(sfa, sfb, a_recipe, b_recipe, m, n, k):
@@ -96,6 +100,7 @@ def _scales(sfa, sfb, a_recipe, b_recipe, m, n, k):
     return rows_scales(sfa, k, g), sb, b_recipe[0], g
 
 
+@recorded
 def fp8_fp4_gemm_nt(a, b, d, c=None, recipe=None, recipe_a=None, recipe_b=None, compiled_dims="nk", disable_ue8m0_cast=False):
     (a, sfa), (b, sfb) = a, b
     if is_fp4(a) or is_fp4(b):
@@ -116,14 +121,17 @@ def _turned(pair):
     return x.transpose(0, 1), sf.transpose(0, 1)
 
 
+@recorded
 def fp8_fp4_gemm_nn(a, b, d, c=None, recipe=None, recipe_a=None, recipe_b=None, compiled_dims="nk", disable_ue8m0_cast=False):
     fp8_fp4_gemm_nt(a, _turned(b), d, c, recipe, recipe_a, recipe_b, compiled_dims, disable_ue8m0_cast)
 
 
+@recorded
 def fp8_fp4_gemm_tn(a, b, d, c=None, recipe=None, recipe_a=None, recipe_b=None, compiled_dims="mn", disable_ue8m0_cast=False):
     fp8_fp4_gemm_nt(_turned(a), _turned(b), d, c, recipe, recipe_a, recipe_b, compiled_dims, disable_ue8m0_cast)
 
 
+@recorded
 def fp8_fp4_gemm_tt(a, b, d, c=None, recipe=None, recipe_a=None, recipe_b=None, compiled_dims="mn", disable_ue8m0_cast=False):
     fp8_fp4_gemm_nt(_turned(a), b, d, c, recipe, recipe_a, recipe_b, compiled_dims, disable_ue8m0_cast)
 
@@ -132,6 +140,7 @@ fp8_gemm_nt, fp8_gemm_nn, fp8_gemm_tn, fp8_gemm_tt = fp8_fp4_gemm_nt, fp8_fp4_ge
 gemm_fp8_fp8_bf16_nt = fp8_gemm_nt
 
 
+@recorded
 def fp8_gemm_nt_skip_head_mid(a, b, d, head_splits, recipe=None, compiled_dims="nk", disable_ue8m0_cast=False):
     (a, sfa), (b, sfb) = a, b
     left, mid, right = head_splits
@@ -143,6 +152,7 @@ def fp8_gemm_nt_skip_head_mid(a, b, d, head_splits, recipe=None, compiled_dims="
            LW=left, X=mid, RW=right)
 
 
+@recorded
 def tf32_hc_prenorm_gemm(a, b, d, sqr_sum, num_splits=None):
     m, k = a.shape
     n = b.shape[0]
@@ -156,6 +166,7 @@ def tf32_hc_prenorm_gemm(a, b, d, sqr_sum, num_splits=None):
     launch(kernel("hc_prenorm.dgk", symbol="dgk_tf32_hc_prenorm_gemm"), A=a, B=b, D=d, Q=sqr_sum, SPLIT=int(num_splits is not None))
 
 
+@recorded
 def einsum(expr, a, b, d, c=None, use_cublaslt=False):
     require(not use_cublaslt or expr != "bmk,bnk->mn", "bmk,bnk->mn has no cuBLASLt path")
     if expr == "bmk,bnk->mn":
@@ -181,6 +192,7 @@ def einsum(expr, a, b, d, c=None, use_cublaslt=False):
     launch(kernel("einsum.dgk", "bhr_hdr_bhd", "dgk_einsum_gemm"), A=a, W=b, O=d)
 
 
+@recorded
 def fp8_einsum(expr, a, b, d, c=None, recipe=(1, 128, 128)):
     (a, sfa), (b, sfb) = a, b
     if expr != "bhr,hdr->bhd" or tuple(recipe) != (1, 128, 128) or dtype_is(sfa, "int32"):
@@ -201,9 +213,9 @@ def _grouped(a, b, d, who, pitch, layout):
            PITCH=pitch, D=d, LAYOUT=layout)
 
 
+@recorded
 def m_grouped_fp8_fp4_gemm_nt_contiguous(a, b, d, grouped_layout, recipe=None, recipe_a=None, recipe_b=None, compiled_dims="nk",
                                          disable_ue8m0_cast=False, use_psum_layout=False, ensure_zero_padding=True, expected_m_for_psum_layout=None):
-    from ._common import settings
     if is_fp4(a[0]) or is_fp4(b[0]):
         raise NotImplementedError("m_grouped_fp8_fp4_gemm_nt_contiguous with FP4 operands: FP8 operands work")
     if a[0].shape[0] == 0:
@@ -211,12 +223,14 @@ def m_grouped_fp8_fp4_gemm_nt_contiguous(a, b, d, grouped_layout, recipe=None, r
     _grouped(a, b, d, grouped_layout, settings.mk_alignment, "psum" if use_psum_layout else "contiguous")
 
 
+@recorded
 def m_grouped_fp8_fp4_gemm_nn_contiguous(a, b, d, grouped_layout, recipe=None, recipe_a=None, recipe_b=None, compiled_dims="nk",
                                          disable_ue8m0_cast=False, use_psum_layout=False, ensure_zero_padding=True):
     b = (b[0].transpose(1, 2), b[1].transpose(1, 2))
     m_grouped_fp8_fp4_gemm_nt_contiguous(a, b, d, grouped_layout, recipe, recipe_a, recipe_b, compiled_dims, disable_ue8m0_cast, use_psum_layout)
 
 
+@recorded
 def m_grouped_fp8_fp4_gemm_nt_masked(a, b, d, masked_m, expected_m, recipe=None, recipe_a=None, recipe_b=None, compiled_dims="nk",
                                      disable_ue8m0_cast=False):
     (a, sfa), (b, sfb) = a, b
@@ -233,18 +247,20 @@ m_grouped_fp8_gemm_nt_masked = fp8_m_grouped_gemm_nt_masked = m_grouped_fp8_fp4_
 m_grouped_gemm_fp8_fp8_bf16_nt_contiguous, m_grouped_gemm_fp8_fp8_bf16_nt_masked = m_grouped_fp8_gemm_nt_contiguous, m_grouped_fp8_gemm_nt_masked
 
 
+@recorded
 def m_grouped_bf16_gemm_nt_contiguous(a, b, d, grouped_layout, compiled_dims="nk", use_psum_layout=False, ensure_zero_padding=True,
                                       expected_m_for_psum_layout=None):
-    from ._common import settings
     if a.shape[0]:
         launch(kernel("m_grouped_bf16.dgk", symbol="dgk_m_grouped_bf16_gemm"), A=a, B=b, WHO=grouped_layout, PITCH=settings.mk_alignment, D=d,
                LAYOUT="psum" if use_psum_layout else "contiguous")
 
 
+@recorded
 def m_grouped_bf16_gemm_nn_contiguous(a, b, d, grouped_layout, compiled_dims="nk", use_psum_layout=False, ensure_zero_padding=True):
     m_grouped_bf16_gemm_nt_contiguous(a, b.transpose(1, 2), d, grouped_layout, compiled_dims, use_psum_layout, ensure_zero_padding)
 
 
+@recorded
 def m_grouped_bf16_gemm_nt_masked(a, b, d, masked_m, expected_m, compiled_dims="nk"):
     groups, rows, k = a.shape
     launch(kernel("m_grouped_bf16.dgk", symbol="dgk_m_grouped_bf16_gemm"), A=a.view(groups * rows, k), B=b, WHO=masked_m, PITCH=rows,
@@ -254,6 +270,7 @@ def m_grouped_bf16_gemm_nt_masked(a, b, d, masked_m, expected_m, compiled_dims="
 bf16_m_grouped_gemm_nt_masked = m_grouped_bf16_gemm_nt_masked
 
 
+@recorded
 def k_grouped_bf16_gemm_tn_contiguous(a, b, d, ks_cpu=None, grouped_layout=None, c=None, compiled_dims="mn", use_psum_layout=False, *, ks=None,
                                       ks_tensor=None):
     sizes = grouped_layout if grouped_layout is not None else ks_tensor
@@ -265,6 +282,7 @@ def k_grouped_bf16_gemm_tn_contiguous(a, b, d, ks_cpu=None, grouped_layout=None,
     launch(kernel("k_grouped.dgk", "k_grouped_bf16_tn", "dgk_k_grouped_bf16_gemm"), A=a, B=b, KS=sizes, D=d)
 
 
+@recorded
 def k_grouped_fp8_gemm_nt_contiguous(a, b, d, ks_cpu=None, grouped_layout=None, c=None, recipe=(1, 1, 128), compiled_dims="mn", use_psum_layout=False, *,
                                      ks=None, ks_tensor=None):
     (a, sfa), (b, sfb) = a, b
@@ -276,5 +294,5 @@ def k_grouped_fp8_gemm_nt_contiguous(a, b, d, ks_cpu=None, grouped_layout=None, 
 
 
 __all__ = [n for n in dir() if n[0] != "_" and n not in
-           ("align", "arch_major", "ceil_div", "device_of", "dtype_is", "is_fp4", "kernel", "launch", "require", "torch", "rows_scales", "block_scales",
-            "recipes", "get_mn_major_tma_aligned_tensor", "get_tma_aligned_size")]
+           ("arch_major", "ceil_div", "device_of", "dtype_is", "is_fp4", "kernel", "launch", "require", "settings", "torch", "rows_scales", "block_scales",
+            "recipes", "recorded", "get_mn_major_tma_aligned_tensor", "get_tma_aligned_size")]

@@ -1,5 +1,7 @@
 """Scale factors: transposed to M-major rows of whole 16 bytes, or packed as four powers of two a word."""
 
+from dgk._record import recorded
+
 from ._common import align, arch_major, ceil_div, device_of, dtype_is, kernel, launch, require, torch
 
 
@@ -29,19 +31,22 @@ def _three(sf):
     return sf if sf.dim() == 3 else sf.unsqueeze(0)
 
 
+@recorded
 def get_mn_major_tma_aligned_tensor(sf):
     require(dtype_is(sf, "float32") and sf.dim() in (2, 3), "sf is fp32 with 2 or 3 dimensions")
     strides = _mn_major_strides(sf.shape)
     if _is_mn_major(sf, strides):
         return sf if sf.stride() == strides else sf.as_strided(sf.shape, strides)
     out = _empty_mn_major(sf, sf.shape[-1], sf.dtype)
-    if sf.is_contiguous() and sf.shape[-1] % 4 == 0:
-        launch(kernel("scales.dgk", "transpose_sf", "dgk_transpose_fp32"), S=_three(sf), T=_three(out).transpose(1, 2))
-    else:
+    boxes = sf.is_contiguous() and sf.shape[-1] % 4 == 0 and sf.data_ptr() % 16 == 0
+    if 1 not in sf.stride()[-2:]:
         out.copy_(sf)
+    elif sf.numel():
+        launch(kernel("scales.dgk", "transpose_sf" if boxes else "lay_out_sf", "dgk_transpose_fp32"), S=_three(sf), T=_three(out).transpose(1, 2))
     return out
 
 
+@recorded
 def get_mn_major_tma_aligned_packed_ue8m0_tensor(sf, psum_layout=None):
     require(dtype_is(sf, "float32") and sf.dim() in (2, 3), "sf is fp32 with 2 or 3 dimensions")
     t = torch()
@@ -74,6 +79,7 @@ def _zero_gaps(sf, ends):
     return t.where(used.unsqueeze(-1), sf, t.zeros_like(sf))
 
 
+@recorded
 def get_k_grouped_mn_major_tma_aligned_packed_ue8m0_tensor(sf, grouped_layout, ks_cpu=None, gran_k=128, k_alignment=None, use_psum_layout=False):
     """[sum(ceil(k_g / gran_k)), mn] -> [sum(ceil(k_g / (4 gran_k))), mn]: words hold granules of one group only."""
     require(dtype_is(sf, "float32") and sf.dim() == 2 and gran_k in (32, 128), "sf is fp32 with 2 dimensions, gran_k 32 or 128")
@@ -86,6 +92,7 @@ def get_k_grouped_mn_major_tma_aligned_packed_ue8m0_tensor(sf, grouped_layout, k
     return out
 
 
+@recorded
 def transform_sf_into_required_layout(sf, mn, k, recipe, num_groups=None, is_sfa=None, disable_ue8m0_cast=False, psum_layout=None):
     if len(recipe) == 3:
         require(is_sfa is not None, "is_sfa says which of a recipe's granularities is meant")

@@ -4,52 +4,9 @@
  *
  * Tensors are read through the exchange table that their type publishes (DLPack 1.3, __dlpack_c_exchange_api__), and the
  * current stream too. The structures below are that specification's. */
-#define PY_SSIZE_T_CLEAN
-#ifndef Py_LIMITED_API
-#define Py_LIMITED_API 0x030a0000
-#endif
-#include <Python.h>
+#include "python/dgk/_fast.h"
 
-#include <stdbool.h>
-#include <string.h>
-
-#include "runtime/dgk.h"
-
-struct dl_device {
-    int32_t type, id;
-};
-struct dl_tensor {
-    void *data;
-    struct dl_device device;
-    int32_t ndim;
-    struct {
-        uint8_t code, bits;
-        uint16_t lanes;
-    } dtype;
-    int64_t *shape, *strides;
-    uint64_t byte_offset;
-};
-struct dl_exchange {
-    struct {
-        uint32_t major, minor;
-        void *previous;
-    } header;
-    void *allocate, *from_object, *to_object;
-    int (*view)(void *object, struct dl_tensor *out);
-    int (*stream)(int32_t device_type, int32_t device, void **out);
-};
-enum { DL_CUDA = 2, DEVICES = 64, SLOTS = 64 };
-
-/* Functions of the library that _native has opened, and what was looked up once. */
-static struct {
-    int (*call)(dgk_kernel *, const dgk_value *, int, void *);
-    int (*from_dlpack)(dgk_tensor *, const void *);
-    const char *(*error)(void);
-    const char *(*status_name)(int);
-    PyObject *exception, *call_name, *table_name;
-    PyTypeObject *type; /* of the tensor seen last, and its table */
-    const struct dl_exchange *table;
-} lib;
+struct library lib;
 
 typedef struct {
     PyObject_HEAD
@@ -61,21 +18,34 @@ typedef struct {
 
 /* ---- tensors ------------------------------------------------------------------------------------------------- */
 
-/* The exchange table of x's type; NULL when it has none. */
-static const struct dl_exchange *table_of(PyObject *x)
+/* A type publishes its table itself; of the types that inherit it, torch's Parameter is as plain, others may hold no memory. */
+static bool publishes(PyTypeObject *type)
+{
+    PyObject *d = PyObject_GetAttr((PyObject *)type, lib.dict_name), *name = PyObject_GetAttrString((PyObject *)type, "__name__");
+    bool yes = d && PySequence_Contains(d, lib.table_name) == 1;
+    if (!yes && name) yes = !PyUnicode_CompareWithASCIIString(name, "Parameter");
+    PyErr_Clear();
+    Py_XDECREF(d);
+    Py_XDECREF(name);
+    return yes;
+}
+
+const struct dl_exchange *exchange_of(PyObject *x)
 {
     PyTypeObject *type = Py_TYPE(x);
-    if (type == lib.type) return lib.table;
+    if (type == lib.types[0]) return lib.tables[0];
+    if (type == lib.types[1]) return lib.tables[1];
+    if (!publishes(type)) return NULL;
     PyObject *capsule = PyObject_GetAttr((PyObject *)type, lib.table_name);
     const struct dl_exchange *t = capsule ? PyCapsule_GetPointer(capsule, "dlpack_exchange_api") : NULL;
     PyErr_Clear();
     Py_XDECREF(capsule);
-    if (t && (t->header.major != 1 || !t->view || !t->stream)) t = NULL;
-    if (!t) return NULL;
+    if (!t || t->header.major != 1 || !t->view || !t->stream) return NULL;
+    int i = lib.seen++ & 1;
     Py_INCREF(type);
-    Py_XDECREF(lib.type);
-    lib.type = type;
-    return lib.table = t;
+    Py_XDECREF(lib.types[i]);
+    lib.types[i] = type;
+    return lib.tables[i] = t;
 }
 
 /* One call being put together. */
@@ -90,7 +60,7 @@ struct request {
 static bool put_tensor(struct request *r, int slot, PyObject *x)
 {
     struct dl_tensor d;
-    const struct dl_exchange *t = r->k->is_tensor[slot] ? table_of(x) : NULL;
+    const struct dl_exchange *t = r->k->is_tensor[slot] ? exchange_of(x) : NULL;
     if (!t) return false;
     if (t->view(x, &d)) {
         PyErr_Clear();
@@ -148,7 +118,7 @@ static bool collect(struct request *r, PyObject *args, PyObject *named)
 
 /* ---- the type ------------------------------------------------------------------------------------------------ */
 
-static PyObject *fail(int status)
+PyObject *fail(int status)
 {
     PyObject *text = PyUnicode_DecodeUTF8(lib.error(), (Py_ssize_t)strlen(lib.error()), "replace"), *e;
     e = text ? PyObject_CallFunction(lib.exception, "Os", text, lib.status_name(status)) : NULL;
@@ -171,7 +141,7 @@ static PyObject *callable_call(PyObject *self, PyObject *args, PyObject *named)
     Callable *k = (Callable *)self;
     void *stream = NULL;
     int status;
-    if (!k->n_slots) return slowly(self, args, named);
+    if (!k->n_slots || lib.recordings) return slowly(self, args, named);
     r.k = k;
     r.device = -1, r.n_tensors = 0;
     memset(r.values, 0, sizeof *r.values * (size_t)k->n_slots);
@@ -247,7 +217,24 @@ static PyObject *setup(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* recording(change): how many threads record. forget(): settings have changed. */
+static PyObject *recording(PyObject *self, PyObject *change)
+{
+    (void)self;
+    lib.recordings += (int)PyLong_AsLong(change);
+    Py_RETURN_NONE;
+}
+
+static PyObject *forget(PyObject *self, PyObject *nothing)
+{
+    (void)self, (void)nothing;
+    lib.generation++;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
+    { "recording", recording, METH_O, "recording(change)" },
+    { "forget", forget, METH_NOARGS, "forget()" },
     { "setup", setup, METH_VARARGS, "setup(exception, call, from_dlpack, error, status_name)" },
     { NULL, NULL, 0, NULL },
 };
@@ -255,9 +242,12 @@ static struct PyModuleDef module = { PyModuleDef_HEAD_INIT, "dgk._fast", NULL, -
 
 PyMODINIT_FUNC PyInit__fast(void)
 {
-    PyObject *m = PyModule_Create(&module), *type = PyType_FromSpec(&callable_spec);
+    PyObject *m = PyModule_Create(&module), *callable = PyType_FromSpec(&callable_spec), *recorded = PyType_FromSpec(&recorded_spec);
     lib.call_name = PyUnicode_InternFromString("_call");
     lib.table_name = PyUnicode_InternFromString("__dlpack_c_exchange_api__");
-    if (!m || !type || PyModule_AddObject(m, "Callable", type) || PyModule_AddIntConstant(m, "ABI", DGK_ABI)) return NULL;
+    lib.dict_name = PyUnicode_InternFromString("__dict__");
+    if (!m || !callable || !recorded || !record_init() || PyModule_AddObject(m, "Callable", callable) || PyModule_AddObject(m, "Recorded", recorded) ||
+        PyModule_AddIntConstant(m, "ABI", DGK_ABI))
+        return NULL;
     return m;
 }

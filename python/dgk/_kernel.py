@@ -6,6 +6,7 @@ import pathlib
 import threading
 
 from . import _native as N
+from . import _record
 from ._tensor import current_stream, describe, empty_like_of, is_tensor
 
 _HERE = pathlib.Path(__file__).resolve().parent
@@ -164,6 +165,9 @@ class Kernel(N.fast.Callable if N.fast else _Plain):
 
     def _call(self, *args, stream=None, **named):
         k, values, device, keep, made = self._values(args, named)
+        recording = _record.current()
+        if recording is not None:
+            recording.launch(k, values, device) if device and stream is None else recording.give_up()
         if stream is None:
             stream = current_stream(device) if device else 0
         N.check(N.lib.dgk_call(k.handle, values, len(k.slots), stream))
@@ -173,6 +177,8 @@ class Kernel(N.fast.Callable if N.fast else _Plain):
     def prepare(self, *args, **named):
         """Compiles what such a call needs; launches nothing."""
         k, values, *keep = self._values(args, named, allocate=False)
+        if _record.current() is not None:
+            _record.current().give_up()
         N.check(N.lib.dgk_prepare(k.handle, values, len(k.slots)))
 
     def check(self, *args, **named):
