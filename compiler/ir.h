@@ -108,6 +108,7 @@ struct ir_pipe {
     int depth;              /* slots; 0: auto */
     struct ir_var *home;    /* its slots are this accumulator's places in tensor memory: its one field is the accumulator's value,
                                handed from one site of a split role to the other (split.c). NULL: slots in shared memory */
+    bool scales;            /* its fields hold block scales as tensor memory has them, for one mma (stage.c) */
     VEC(struct ir_field *) fields;
     struct span span;
     void *cg;
@@ -250,6 +251,9 @@ void ir_walk_expr(struct ir_expr *e, ir_visit *visit, void *ctx);
 void ir_walk_stmt(const struct ir_stmt *s, ir_visit *visit, void *ctx);
 void ir_walk(const ir_block *b, ir_visit *visit, void *ctx);
 void ir_walk_fn(const struct ir_fn *fn, ir_visit *visit, void *ctx);
+/* A copy of e in which other expressions stand for some: `with` gives them, or NULL to look at the operands. No reductions in e. */
+typedef struct ir_expr *ir_replace(void *ctx, struct ir_expr *e);
+struct ir_expr *ir_map(struct arena *a, struct ir_expr *e, ir_replace *with, void *ctx);
 bool ir_same(const struct ir_expr *x, const struct ir_expr *y);          /* the same expression of the same variables */
 
 /* Text: prints, parses back (print(parse(text)) == text), and is verified after each pass. */

@@ -5,6 +5,82 @@
  * that reads a pipe takes all of its slots. */
 #include "compiler/split.h"
 
+#include <string.h>
+
+/* ---- pieces of programs */
+
+struct ir_pipe *site_pipe(struct pass_state *p, const char *name, struct ir_var *home, struct span at)
+{
+    struct ir_pipe *pipe = new(p->arena, struct ir_pipe);
+    pipe->name = intern(name);
+    for (int i = 0, twin = 1; i < p->fn->pipes.n; i++)
+        if (p->fn->pipes.at[i]->name == pipe->name) pipe->name = intern(arena_printf(p->arena, "%s.%d", name, ++twin)), i = -1;
+    pipe->id = p->fn->pipes.n;
+    pipe->home = home;
+    pipe->span = at;
+    vec_push(p->arena, &p->fn->pipes, pipe);
+    return pipe;
+}
+
+struct ir_field *site_field(struct pass_state *p, struct ir_pipe *pipe, const char *name, enum type t, struct ir_axis *const *axes, int n)
+{
+    struct ir_field *f = new(p->arena, struct ir_field);
+    f->name = intern(name);
+    f->type = t;
+    f->naxes = n;
+    memcpy(f->axes, axes, sizeof *axes * (size_t)n);
+    f->pipe = pipe;
+    f->span = pipe->span;
+    for (int i = 0; i < p->fn->pipes.n; i++) f->id += p->fn->pipes.at[i]->fields.n;
+    vec_push(p->arena, &pipe->fields, f);
+    return f;
+}
+
+struct ir_expr *site_slot(struct pass_state *p, struct ir_field *f)
+{
+    struct ir_expr *at[IR_RANK];
+    for (int i = 0; i < f->naxes; i++) at[i] = ir_leaf(p->arena, E_coord, f->axes[i]);
+    struct ir_expr *e = ir_make(p->arena, E_slot, f->type, f->naxes, at, f->span);
+    e->field = f;
+    return e;
+}
+
+struct ir_stmt *site_scope(struct pass_state *p, ir_block *b, enum ir_stmt_kind kind, struct ir_pipe *pipe, struct span at)
+{
+    struct ir_stmt *s = ir_stmt(p->arena, b, kind, at);
+    s->pipe = pipe;
+    return s;
+}
+
+void site_fill(struct pass_state *p, struct ir_stmt *produce, struct ir_field *f, struct ir_expr *e)
+{
+    struct ir_stmt *s = ir_stmt(p->arena, &produce->body, S_fill, produce->span);
+    s->field = f;
+    s->expr = e;
+}
+
+struct ir_stmt *site_head(struct pass_state *p, const struct ir_stmt *s, ir_block *out)
+{
+    struct ir_stmt *t = ir_stmt(p->arena, out, s->kind, s->span);
+    *t = *s;
+    t->body = t->other = (ir_block){0};
+    return t;
+}
+
+struct ir_role *site_role(struct pass_state *p, const struct ir_role *of, const char *name, int after)
+{
+    struct ir_role *r = new(p->arena, struct ir_role);
+    r->name = intern(arena_printf(p->arena, "%s.%s", of->name, name));
+    r->span = of->span;
+    vec_push(p->arena, &p->fn->roles, r);
+    for (int i = p->fn->roles.n - 1; i > after + 1; i--) p->fn->roles.at[i] = p->fn->roles.at[i - 1];
+    p->fn->roles.at[after + 1] = r;
+    for (int i = 0; i < p->fn->roles.n; i++) p->fn->roles.at[i]->id = i;
+    return r;
+}
+
+/* ---- what a site keeps */
+
 struct site {
     struct arena *a;
     bool issues, changed;

@@ -91,8 +91,6 @@ static bool begins_anew(const struct ir_stmt *s, const struct ir_var *v)
     return false;
 }
 
-static bool loops(const struct ir_stmt *s) { return s->kind == S_for || s->kind == S_while; }
-
 static bool only_issue(int by) { return by & BY_ISSUE && !(by & BY_DRAIN); }
 
 /* ---- where the value is: taken by the drain as late as can be, so that its registers are free until then */
@@ -107,7 +105,7 @@ static bool ends_away(const ir_block *b, const struct ir_var *v, bool away)
         if (only_issue(by)) away = true;
         else if (!(by & BY_ISSUE)) away = false; /* a zero before a run, too: the run follows */
         else if (s->kind == S_consume) away = ends_away(&s->body, v, away);
-        else if (loops(s)) away = away && ends_away(&s->body, v, true);
+        else if (site_loops(s)) away = away && ends_away(&s->body, v, true);
         else away = ends_away(&s->body, v, away) && ends_away(&s->other, v, away);
     }
     return away;
@@ -116,7 +114,7 @@ static bool ends_away(const ir_block *b, const struct ir_var *v, bool away)
 /* A loop, perhaps in scopes of consume, that finds v away and leaves it away. */
 static bool keeps_away(const struct ir_stmt *s, const struct ir_var *v)
 {
-    if (loops(s)) return ends_away(&s->body, v, true);
+    if (site_loops(s)) return ends_away(&s->body, v, true);
     for (int i = 0; s->kind == S_consume && i < s->body.n; i++)
         if (touches(s->body.at[i], v)) return keeps_away(s->body.at[i], v);
     return false;
@@ -186,50 +184,22 @@ static runs find_runs(struct split *sp, const ir_block *b)
 
 /* ---- pipes */
 
+/* Of one field. */
 static struct ir_pipe *new_pipe(struct split *sp, const char *name, struct ir_var *home, enum type t, struct ir_axis *const *axes, int n, struct span at)
 {
-    struct arena *a = sp->p->arena;
-    struct ir_fn *fn = sp->p->fn;
-    struct ir_pipe *pipe = new(a, struct ir_pipe);
-    struct ir_field *f = new(a, struct ir_field);
-    pipe->name = intern(name);
-    pipe->id = fn->pipes.n;
-    pipe->home = home;
-    pipe->span = f->span = at;
-    f->name = home ? home->name : intern("x");
-    f->type = t;
-    f->naxes = n;
-    memcpy(f->axes, axes, sizeof *axes * (size_t)n);
-    f->pipe = pipe;
-    for (int i = 0; i < fn->pipes.n; i++) f->id += fn->pipes.at[i]->fields.n;
-    vec_push(a, &pipe->fields, f);
-    vec_push(a, &fn->pipes, pipe);
+    struct ir_pipe *pipe = site_pipe(sp->p, name, home, at);
+    site_field(sp->p, pipe, home ? home->name : intern("x"), t, axes, n);
     return pipe;
 }
 
-static struct ir_expr *slot_of(struct split *sp, const struct ir_pipe *pipe)
-{
-    struct ir_field *f = pipe->fields.at[0];
-    struct ir_expr *at[IR_RANK];
-    for (int i = 0; i < f->naxes; i++) at[i] = ir_leaf(sp->p->arena, E_coord, f->axes[i]);
-    struct ir_expr *e = ir_make(sp->p->arena, E_slot, f->type, f->naxes, at, f->span);
-    e->field = f;
-    return e;
-}
+static struct ir_expr *slot_of(struct split *sp, const struct ir_pipe *pipe) { return site_slot(sp->p, pipe->fields.at[0]); }
 
 static struct ir_stmt *scope(struct split *sp, ir_block *b, enum ir_stmt_kind kind, struct ir_pipe *pipe, struct span at)
 {
-    struct ir_stmt *s = ir_stmt(sp->p->arena, b, kind, at);
-    s->pipe = pipe;
-    return s;
+    return site_scope(sp->p, b, kind, pipe, at);
 }
 
-static void fill(struct split *sp, struct ir_stmt *produce, struct ir_expr *e)
-{
-    struct ir_stmt *s = ir_stmt(sp->p->arena, &produce->body, S_fill, produce->span);
-    s->field = produce->pipe->fields.at[0];
-    s->expr = e;
-}
+static void fill(struct split *sp, struct ir_stmt *produce, struct ir_expr *e) { site_fill(sp->p, produce, produce->pipe->fields.at[0], e); }
 
 /* v = what the slot holds */
 static void take(struct split *sp, ir_block *b, struct ir_pipe *pipe, struct span at)
@@ -352,12 +322,8 @@ static ir_block *hand_operand(struct split *sp, const struct ir_stmt *s, struct 
 {
     if (plain_slot(*e)) return issue;
     struct ir_axis *axes[IR_RANK];
-    int n = operand_axes(s, *e, other, axes), twin = 0;
-    const struct ir_fn *fn = sp->p->fn;
-    const char *name = intern(arena_printf(sp->p->arena, "%s.operand", s->var->name));
-    for (int i = 0; i < fn->pipes.n; i++)
-        if (fn->pipes.at[i]->name == name) name = intern(arena_printf(sp->p->arena, "%s.operand.%d", s->var->name, ++twin + 1)), i = -1;
-    struct ir_pipe *pipe = new_pipe(sp, name, NULL, (*e)->type, axes, n, s->span);
+    int n = operand_axes(s, *e, other, axes);
+    struct ir_pipe *pipe = new_pipe(sp, arena_printf(sp->p->arena, "%s.operand", s->var->name), NULL, (*e)->type, axes, n, s->span);
     fill(sp, scope(sp, drain, S_produce, pipe, s->span), cut(sp, s, *e));
     *e = slot_of(sp, pipe);
     (*e)->span = s->span;
@@ -368,7 +334,8 @@ static void emit_mma(struct split *sp, const struct ir_stmt *s, ir_block *issue,
 {
     struct ir_stmt *t = new(sp->p->arena, struct ir_stmt);
     *t = *s;
-    if (s->factors.n) give_up(sp, "a product has factors");
+    for (int i = 0; i < s->factors.n; i++)
+        if (!plain_slot(s->factors.at[i])) give_up(sp, "a product has factors");
     issue = hand_operand(sp, s, &t->expr, s->expr2, issue, drain);
     issue = hand_operand(sp, s, &t->expr2, s->expr, issue, drain);
     vec_push(sp->p->arena, issue, t);
@@ -386,14 +353,6 @@ static bool has_mma(const struct ir_stmt *s)
 
 static void emit_block(struct split *sp, const ir_block *b, ir_block *issue, ir_block *drain);
 
-static struct ir_stmt *copy_head(struct split *sp, const struct ir_stmt *s, ir_block *out)
-{
-    struct ir_stmt *t = ir_stmt(sp->p->arena, out, s->kind, s->span);
-    *t = *s;
-    t->body = t->other = (ir_block){0};
-    return t;
-}
-
 static struct ring *ring_of(struct split *sp, const struct ir_var *v)
 {
     for (int i = 0; i < sp->rings.n; i++)
@@ -410,7 +369,7 @@ static void bring_for(struct split *sp, const struct ir_stmt *s, bool taken, ir_
         if (!by || (by == BY_ZERO && taken)) continue;
         struct find f = {g->var, false};
         ir_walk_stmt(s, find_get, &f);
-        bool inside = by & BY_ISSUE && (s->kind == S_consume || s->kind == S_if || (loops(s) && ends_away(&s->body, g->var, true)));
+        bool inside = by & BY_ISSUE && (s->kind == S_consume || s->kind == S_if || (site_loops(s) && ends_away(&s->body, g->var, true)));
         if (f.found || !inside) bring(sp, g, drain, s->span);
     }
 }
@@ -451,12 +410,12 @@ static void emit_stmt(struct split *sp, struct ir_stmt *s, bool taken, ir_block 
     bool scalar = s->kind == S_let && !s->var->naxes && !s->var->accum;
     if (s->kind == S_mma) emit_mma(sp, s, issue, drain);
     else if (s->kind == S_for || s->kind == S_while || s->kind == S_if || s->kind == S_consume) {
-        struct ir_stmt *i = copy_head(sp, s, issue), *d = copy_head(sp, s, drain);
-        if (loops(s)) emit_loop(sp, s, i, d);
+        struct ir_stmt *i = site_head(sp->p, s, issue), *d = site_head(sp->p, s, drain);
+        if (site_loops(s)) emit_loop(sp, s, i, d);
         else emit_if(sp, s, i, d);
     } else if (scalar || s->kind == S_bind) {
-        copy_head(sp, s, issue);
-        copy_head(sp, s, drain);
+        site_head(sp->p, s, issue);
+        site_head(sp->p, s, drain);
     } else if (g && (g->open || taken)) {
         if (!taken) vec_push(sp->p->arena, issue, s);
     } else {
@@ -505,16 +464,9 @@ static void find_rings(struct split *sp, const ir_block *b)
 
 static struct ir_role *issuer(struct split *sp, int after)
 {
-    struct pass_state *p = sp->p;
-    struct ir_role *r = new(p->arena, struct ir_role);
-    r->name = intern(arena_printf(p->arena, "%s.issue", sp->role->name));
+    struct ir_role *r = site_role(sp->p, sp->role, "issue", after);
     r->warps_m = r->warps_n = 1;
     r->drain = sp->role;
-    r->span = sp->role->span;
-    vec_push(p->arena, &p->fn->roles, r);
-    for (int i = p->fn->roles.n - 1; i > after + 1; i--) p->fn->roles.at[i] = p->fn->roles.at[i - 1];
-    p->fn->roles.at[after + 1] = r;
-    for (int i = 0; i < p->fn->roles.n; i++) p->fn->roles.at[i]->id = i;
     return r;
 }
 
@@ -537,30 +489,38 @@ static void split_role(struct pass_state *p, int at)
     issuer(&sp, at)->body = issue;
 }
 
+int split_rows(const struct ir_stmt *mma, bool other)
+{
+    const struct ir_expr *side = mma->var->flip != other ? mma->expr2 : mma->expr;
+    int rows = 1;
+    for (int k = 0; k < side->naxes; k++)
+        if (var_has(mma->var, side->axes[k])) rows *= side->axes[k]->tile;
+    return rows;
+}
+
 /* Rows of the smallest accumulator: below 64 tensor memory is not used. */
 static int smallest(const ir_block *b, int least)
 {
     for (int i = 0; i < b->n; i++) {
         const struct ir_stmt *s = b->at[i];
-        if (s->kind == S_mma) {
-            const struct ir_expr *a = s->var->flip ? s->expr2 : s->expr;
-            int rows = 1;
-            for (int k = 0; k < a->naxes; k++)
-                if (var_has(s->var, a->axes[k])) rows *= a->axes[k]->tile;
-            if (rows < least) least = rows;
-        }
+        if (s->kind == S_mma && split_rows(s, false) < least) least = split_rows(s, false);
         least = smallest(&s->body, least);
         least = smallest(&s->other, least);
     }
     return least;
 }
 
-void pass_split(struct pass_state *p)
+bool split_wanted(const struct pass_state *p)
 {
     int least = 1 << 30;
-    if (!target_has(p->target, HAS_TCGEN05)) return;
+    if (!target_has(p->target, HAS_TCGEN05)) return false;
     for (int i = 0; i < p->fn->roles.n; i++) least = smallest(&p->fn->roles.at[i]->body, least);
-    if (least <= MOST_ROWS_OF_MMA_SYNC) return;
+    return least > MOST_ROWS_OF_MMA_SYNC;
+}
+
+void pass_split(struct pass_state *p)
+{
+    if (!split_wanted(p)) return;
     for (int i = 0; i < p->fn->roles.n; i++)
         if (!p->fn->roles.at[i]->drain) split_role(p, i);
 }

@@ -33,6 +33,21 @@ void ir_walk_fn(const struct ir_fn *fn, ir_visit *visit, void *ctx)
     for (int i = 0; i < fn->roles.n; i++) ir_walk(&fn->roles.at[i]->body, visit, ctx);
 }
 
+struct ir_expr *ir_map(struct arena *a, struct ir_expr *e, ir_replace *with, void *ctx)
+{
+    struct ir_expr *r = with(ctx, e);
+    if (r || !e->nargs) return r ? r : e;
+    struct ir_expr *copy = new(a, struct ir_expr);
+    *copy = *e;
+    copy->naxes = 0;
+    copy->args = new_n(a, struct ir_expr *, e->nargs);
+    for (int i = 0; i < e->nargs; i++) {
+        copy->args[i] = ir_map(a, e->args[i], with, ctx);
+        for (int k = 0; k < copy->args[i]->naxes; k++) ir_add_axis(copy, copy->args[i]->axes[k]);
+    }
+    return copy;
+}
+
 bool ir_same(const struct ir_expr *x, const struct ir_expr *y)
 {
     if (x == y) return true;
