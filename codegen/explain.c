@@ -62,7 +62,7 @@ static void explain_field(const struct gen *g, const struct gen_field *f, struct
     if (f->panels > 1) buf_printf(out, " in %d panels", f->panels);
     if (f->share > 1) buf_printf(out, ", a part loaded by each of %d CTAs and multicast", f->share);
     if (f->swizzle) buf_printf(out, ", swizzle %dB", f->swizzle);
-    else buf_printf(out, ", no swizzle");
+    else buf_printf(out, f->scales ? ", as tensor memory holds scales" : ", no swizzle");
     buf_printf(out, ", read by %s\n", f->async_read ? f->generic_read ? "tensor cores and loads" : "tensor cores" : "loads");
 }
 

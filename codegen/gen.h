@@ -41,7 +41,8 @@ struct gen_role {
 
 /* Where a field lies in its slot: panels of `span` bytes by rows, swizzled. Element (row, col): byte
  *   (col / per_panel) * panel_bytes + row * span + ((col % per_panel) * bytes ^ swizzle of row)
- * with rows the field's other axes flattened (last fastest) and col the inner axis. */
+ * with rows the field's other axes flattened (last fastest) and col the inner axis. Of `scales` the rows lie as tensor memory
+ * has them: 32 rows side by side, four of these one behind the other in 16 bytes (scale_row in pipe.c). */
 struct gen_field {
     struct ir_field *ir;
     int inner;                /* index into ir->axes of the contiguous axis */
@@ -50,6 +51,7 @@ struct gen_field {
     int per_panel, panels, panel_bytes;
     int offset, bytes;        /* within the slot; offset is a multiple of 1024 where swizzled, else 128 */
     bool async_read;          /* read by wgmma or tcgen05 through descriptors */
+    bool scales;              /* block scales, copied to tensor memory */
     bool generic_read;        /* read by ld.shared or ldmatrix */
     bool generic_write;       /* filled by st.shared */
     int map;                  /* image map index, -1: not by TMA */

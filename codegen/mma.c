@@ -96,7 +96,7 @@ static const struct {
 /* Two fp4 a byte are taken from slots alone. */
 static bool is_packed(struct gen *g, const struct mma_operand *o)
 {
-    return o->type == TY_e2m1 && o->field && target_has(g->target, HAS_MMA_BLOCK_SCALE);
+    return o->type == TY_e2m1 && o->field && g->target->has & (HAS_MMA_BLOCK_SCALE | HAS_TCGEN05_SCALE);
 }
 
 static bool check_types(struct gen *g, const struct mma_op *op)

@@ -76,6 +76,7 @@ struct mma_op {
     int fast;                 /* index into the operands' k of the axis that a step walks: the last, once prepared */
     VEC(struct mma_step) steps;
     struct mma_scales scales; /* mma.sync: of the statement, once they are read */
+    int scale_column;         /* tcgen05: first column of its block scales in tensor memory; those of a, then of b, for each slot of their pipe */
 };
 
 /* A pipe whose slot is released one step late, when the wgmma reading it has completed. */

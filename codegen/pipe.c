@@ -103,10 +103,19 @@ struct opd pipe_field_base(struct gen *g, const struct ir_field *f)
     return lir_add(g->l, p->base, opd_imm(gf->offset));
 }
 
+/* Where row r of scales lies among words: 4 (r % 32) + r / 32 in each 128. */
+static struct opd scale_row(struct gen *g, struct opd row)
+{
+    struct lir *l = g->l;
+    struct opd block = lir_and(l, row, opd_imm(~127)), lane = lir_shl(l, lir_and(l, row, opd_imm(31)), 2);
+    return lir_or(l, lir_or(l, block, lane), lir_and(l, lir_shr_u(l, row, 5), opd_imm(3)));
+}
+
 /* Byte offset in the field of (row, col), swizzled. */
 static struct opd element_offset(struct gen *g, const struct gen_field *f, struct opd row, struct opd col)
 {
     struct lir *l = g->l;
+    if (f->scales) row = scale_row(g, row);
     struct opd in_panel = col, off = opd_imm(0);
     if (f->panels > 1) {
         off = lir_mul(l, lir_div(l, col, opd_imm(f->per_panel), true), opd_imm(f->panel_bytes));

@@ -72,6 +72,12 @@ static void scan_operand(struct scan *sc, struct ir_stmt *s, const struct ir_exp
     else f->generic_read = true;
 }
 
+static void scan_factor(struct scan *sc, const struct ir_expr *e)
+{
+    if (e->kind == E_slot && e->field->pipe->scales) ((struct gen_field *)e->field->cg)->async_read = true;
+    else scan_expr(sc, e);
+}
+
 static void scan_stmts(struct scan *sc, const ir_block *b)
 {
     for (int i = 0; i < b->n; i++) {
@@ -91,7 +97,7 @@ static void scan_stmts(struct scan *sc, const ir_block *b)
         scan_expr(sc, s->mask);
         scan_expr(sc, s->step);
         for (int k = 0; k < s->index.n; k++) scan_expr(sc, s->index.at[k]);
-        for (int k = 0; k < s->factors.n; k++) scan_expr(sc, s->factors.at[k]);
+        for (int k = 0; k < s->factors.n; k++) scan_factor(sc, s->factors.at[k]);
         scan_stmts(sc, &s->body);
         scan_stmts(sc, &s->other);
     }
@@ -241,6 +247,24 @@ static void field_layout(struct gen_field *f, bool swizzled, int least_rows)
     f->bytes = (f->panels * f->panel_bytes + align - 1) / align * align;
 }
 
+/* What tcgen05.cp.32x128b takes: for each 128 rows and 4 columns 512 bytes. PTX ISA, "Scale factor layout" of tcgen05.mma. */
+static void scales_layout(struct gen_field *f)
+{
+    enum { BLOCK_ROWS = 128, WORD = 4 };
+    const struct ir_field *ir = f->ir;
+    f->scales = true;
+    f->inner = ir->naxes - 1;
+    f->elem_bits = 8;
+    f->rows = 1;
+    for (int i = 0; i < f->inner; i++) f->rows *= ir->axes[i]->tile;
+    f->cols = ir->axes[f->inner]->tile;
+    f->span = WORD;
+    f->per_panel = f->cols < WORD ? f->cols : WORD;
+    f->panels = (f->cols + WORD - 1) / WORD;
+    f->panel_bytes = (f->rows + BLOCK_ROWS - 1) / BLOCK_ROWS * BLOCK_ROWS * WORD;
+    f->bytes = f->panels * f->panel_bytes;
+}
+
 /* Hardware copies move whole 16 bytes: rows, origins along them, and (checked at launch) strides. */
 static enum fill_kind fill_kind(struct gen *g, const struct ir_field *f, const struct ir_expr *e, int *walks)
 {
@@ -357,6 +381,12 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
     f->share = 1;
     if (!u->fill) {
         gen_error(g, f->ir->span, "field '%s' of pipe '%s' is never filled", f->ir->name, f->ir->pipe->name);
+        return;
+    }
+    if (f->ir->pipe->scales) {
+        plan->kind = FILL_COMPUTED;
+        f->generic_write = true;
+        scales_layout(f);
         return;
     }
     plan->kind = fill_kind(g, f->ir, u->fill->expr, plan->walks);

@@ -5,9 +5,10 @@
  * accumulator the issuer commits to a barrier, all warps wait for it and load their lanes; they meet before anything may
  * overwrite it. Row m of an accumulator is lane m % 128, further blocks of 128 rows take further columns; with 64 rows,
  * each warp finds 16 of them in its first lanes. PTX ISA, "Tensorcore 5th Generation Instructions". */
-#include "codegen/mma_common.h"
+#include "codegen/tcgen05.h"
+#include "compiler/scales.h"
 
-enum { BLOCK_ROWS = 128, MOST_COLS = 256, COLUMN_UNIT = 16, LEAST_COLUMNS = 32, ALL_COLUMNS = 512, LANE_BUDGET = 128 };
+enum { BLOCK_ROWS = 128, MOST_COLS = 256, COLUMN_UNIT = 16, LEAST_COLUMNS = 32, ALL_COLUMNS = 512, LANE_BUDGET = 128, MOST_LOADED = 64 };
 
 static int ceil_to(int x, int unit) { return (x + unit - 1) / unit; }
 static int block_rows(const struct mma_acc *acc) { return acc->rows <= 64 ? 64 : BLOCK_ROWS; }
@@ -108,6 +109,12 @@ static void plan(struct gen *g, struct gen_role *r)
         return;
     }
     reader->drains = reader != r;
+    for (int i = 0; i < st->ops.n; i++) {
+        struct mma_op *op = st->ops.at[i];
+        if (op->role != r) continue;
+        op->scale_column = t->used;
+        t->used += tcgen05_scale_columns(op);
+    }
     choose_places(g, r);
     for (int i = 0; i < st->accs.n; i++)
         if (st->accs.at[i]->role == r) place_acc(g, reader->warps, st->accs.at[i]);
@@ -247,7 +254,7 @@ static const struct tcgen05_type {
     uint32_t format, acc; /* of the instruction descriptor */
 } tcgen05_types[] = {
     { TY_bf16, "f16", 1, 1 },    { TY_f16, "f16", 0, 1 }, { TY_tf32, "tf32", 2, 1 }, { TY_e4m3, "f8f6f4", 0, 1 },
-    { TY_e5m2, "f8f6f4", 1, 1 }, { TY_i8, "i8", 1, 2 },   { TY_u8, "i8", 0, 2 },
+    { TY_e5m2, "f8f6f4", 1, 1 }, { TY_i8, "i8", 1, 2 },   { TY_u8, "i8", 0, 2 },     { TY_e2m1, "mxf4", 1, 1 },
 };
 
 static const struct tcgen05_type *tcgen05_type(enum type t)
@@ -257,11 +264,13 @@ static const struct tcgen05_type *tcgen05_type(enum type t)
     return NULL;
 }
 
-/* PTX ISA, "Instruction descriptor": D's type 5:4, A's 9:7, B's 12:10, transposes 15 and 16, N / 8 22:17, M / 16 28:24. */
-static uint32_t instruction_descriptor(const struct mma_op *op, int rows, int cols)
+/* PTX ISA, "Instruction descriptor": A's type 9:7, B's 12:10, transposes 15 and 16, N / 8 22:17, M / 16 28:24. D's type 5:4;
+ * with block scales these bits are the id of B's, 30:29 that of A's, and bit 23 says that they are ue8m0. */
+static uint32_t instruction_descriptor(const struct mma_op *op, int rows, int cols, int id_a, int id_b)
 {
     const struct tcgen05_type *a = tcgen05_type(op->a.type), *b = tcgen05_type(op->b.type);
-    return a->acc << 4 | a->format << 7 | b->format << 10 | (uint32_t)!op->a.k_major << 15 | (uint32_t)!op->b.k_major << 16 | (uint32_t)cols / 8 << 17 |
+    uint32_t scales = op->s->factors.n ? (uint32_t)id_b << 4 | (uint32_t)id_a << 29 | 1u << 23 : a->acc << 4;
+    return scales | a->format << 7 | b->format << 10 | (uint32_t)!op->a.k_major << 15 | (uint32_t)!op->b.k_major << 16 | (uint32_t)cols / 8 << 17 |
            (uint32_t)rows / 16 << 24;
 }
 
@@ -285,21 +294,47 @@ static struct opd advance(struct gen *g, struct descriptor d, int bytes)
     return mma_descriptor(g, lir_add(g->l, d.low, opd_imm(bytes >> 4)), d.high);
 }
 
+/* One instruction: the block of rows and the part of columns that begin at row, col; in a step. */
+struct part {
+    int step, row, col, rows, cols;
+    struct opd d, a, b, keep;
+};
+
+static void issue_part(struct gen *g, const struct mma_op *op, const struct tcgen05_scales *scales, const struct part *p)
+{
+    struct lir *l = g->l;
+    const char *kind = tcgen05_type(op->a.type)->kind;
+    int id_a = 0, id_b = 0;
+    if (!scales) {
+        struct opd idesc = lir_in_reg(l, opd_imm((int32_t)instruction_descriptor(op, p->rows, p->cols, 0, 0)), RC_B32);
+        lir_emit(l, "tcgen05.mma.cta_group::1.kind::%s [%r], %r, %r, %r, %r", kind, p->d, p->a, p->b, idesc, p->keep);
+        return;
+    }
+    struct opd sa = tcgen05_scale(g, op, scales, false, p->step, p->row, &id_a), sb = tcgen05_scale(g, op, scales, true, p->step, p->col, &id_b);
+    struct opd idesc = lir_in_reg(l, opd_imm((int32_t)instruction_descriptor(op, p->rows, p->cols, id_a, id_b)), RC_B32);
+    lir_emit(l, "tcgen05.mma.cta_group::1.kind::%s.block_scale.scale_vec::%dX [%r], %r, %r, %r, [%r], [%r], %r", op->a.type == TY_e2m1 ? kind : "mxf8f6f4",
+             op->step_k / SCALE_BLOCK, p->d, p->a, p->b, idesc, sa, sb, p->keep);
+}
+
 static void issue(struct gen *g, struct mma_op *op, struct opd first)
 {
     struct lir *l = g->l;
     struct mma_acc *acc = op->acc;
-    int cols = columns(acc), rows = block_rows(acc);
+    struct tcgen05_scales held;
+    const struct tcgen05_scales *scales = op->s->factors.n ? &held : NULL;
+    struct part p = { .cols = columns(acc), .rows = block_rows(acc) };
     struct descriptor da = describe(g, op, &op->a), db = describe(g, op, &op->b);
-    struct opd idesc = lir_in_reg(l, opd_imm((int32_t)instruction_descriptor(op, rows, cols)), RC_B32), on = lir_in_reg(l, opd_imm(1), RC_PRED);
+    struct opd on = lir_in_reg(l, opd_imm(1), RC_PRED);
     first = lir_in_reg(l, first, RC_PRED);
-    for (int step = 0; step < op->steps.n; step++)
-        for (int block = 0; block < blocks(acc); block++)
-            for (int col = 0; col < padded(acc); col += cols) {
-                struct opd a = advance(g, da, mma_step_bytes(op, &op->a, step) + mma_mn_bytes(&op->a, block * rows));
-                struct opd b = advance(g, db, mma_step_bytes(op, &op->b, step) + mma_mn_bytes(&op->b, col));
-                struct opd d = lir_add(l, lir_add(l, mma_state(g)->tmem.base, acc->place), opd_imm(acc->column + block * padded(acc) + col));
-                lir_emit(l, "tcgen05.mma.cta_group::1.kind::%s [%r], %r, %r, %r, %r", tcgen05_type(op->a.type)->kind, d, a, b, idesc, step ? on : first);
+    if (scales) held = tcgen05_copy_scales(g, op);
+    for (p.step = 0; p.step < op->steps.n; p.step++)
+        for (p.row = 0; p.row < acc->rows; p.row += p.rows)
+            for (p.col = 0; p.col < padded(acc); p.col += p.cols) {
+                p.a = advance(g, da, mma_step_bytes(op, &op->a, p.step) + mma_mn_bytes(&op->a, p.row));
+                p.b = advance(g, db, mma_step_bytes(op, &op->b, p.step) + mma_mn_bytes(&op->b, p.col));
+                p.d = lir_add(l, lir_add(l, mma_state(g)->tmem.base, acc->place), opd_imm(acc->column + p.row / p.rows * padded(acc) + p.col));
+                p.keep = p.step ? on : first;
+                issue_part(g, op, scales, &p);
             }
 }
 
@@ -337,17 +372,16 @@ static struct opd lanes(struct gen *g, const struct mma_acc *acc, int block, int
     return lir_add(l, lir_add(l, at, acc->place), opd_imm(acc->column + block * padded(acc) + column));
 }
 
-/* Calls ld or st for runs of a power of two of columns. With 64 rows the second 16 lanes are given the first ones' columns.
- * A kernel that calls functions may be held to 128 registers by the assembler: then one instruction cannot name as many. */
+/* Calls ld or st for runs of a power of two of columns: 64 at most, as ptxas wants the registers of one at entry, whatever
+ * setmaxnreg adds later (and 128 are all there are where functions are called). With 64 rows the second 16 lanes are given the first ones' columns. */
 static void transfer(struct gen *g, const struct mma_acc *acc, const struct opd *regs, bool load)
 {
     struct lir *l = g->l;
     int cols = acc->nregs / blocks(acc), run = run_of(g, acc);
-    int most = g->module.n ? 64 : 128;
     const char *shape = acc->rows <= 64 ? "16x32bx2" : "32x32b", *offset = acc->rows <= 64 ? ", 0" : "";
     for (int block = 0; block < blocks(acc); block++)
         for (int c = 0, n; c < cols; c += n) {
-            for (n = most; n > run - c % run; n /= 2) {}
+            for (n = MOST_LOADED; n > run - c % run; n /= 2) {}
             const struct opd *r = regs + block * cols + c;
             struct opd at = lanes(g, acc, block, c);
             if (load) lir_emit(l, "tcgen05.ld.sync.aligned.%s.x%d.b32 %R, [%r]%s", shape, n, r, n, at, offset);

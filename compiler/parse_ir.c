@@ -931,6 +931,7 @@ DECL_FN(pipe)
     pipe->name = name(p).text;
     pipe->id = p->fn->pipes.n;
     if (take(p, "of")) pipe->home = var_of(p, name(p));
+    pipe->scales = take(p, "scales");
     if (take(p, "depth")) pipe->depth = (int)number(p);
     vec_push(p->a, &p->fn->pipes, pipe);
 }

@@ -651,6 +651,7 @@ static void put_pipe_lines(struct printer *p, const struct ir_pipe *pipe)
         put(p, " of ");
         put_var(p, pipe->home);
     }
+    if (pipe->scales) put(p, " scales");
     if (pipe->depth) buf_printf(&p->out, " depth %d", pipe->depth);
     put(p, ";\n");
     for (int i = 0; i < pipe->fields.n; i++) {

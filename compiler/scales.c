@@ -4,9 +4,10 @@
  *     →   mma c += a[@i, @k], b[@j, @k] times sa[@'k/32', @i]        with 'k/32' a window axis of k
  *
  * Where the target has block-scaled products, each factor is a ue8m0 number of one operand alone, and granules are whole
- * blocks of 32. What does not fit is left as it was, for promote. */
+ * blocks of 32. Where these read scales from tensor memory, stage brings them there. What does not fit is left as it was, for
+ * promote. */
 #include "compiler/scales.h"
-#include "compiler/passes.h"
+#include "compiler/split.h"
 
 #include <string.h>
 
@@ -56,52 +57,80 @@ static bool deal(const struct ir_stmt *s, struct scales *out, bool any)
     return true;
 }
 
+/* Both operands and the factors are of the right kind; which factor is whose. */
+static bool scalable(const struct ir_stmt *s, struct scales *out)
+{
+    *out = (struct scales){ 0 };
+    if (!s->factors.n || s->var->type != TY_f32 || !narrow(s->expr->type) || !narrow(s->expr2->type)) return false;
+    return deal(s, out, false) && deal(s, out, true);
+}
+
+static bool staged(const struct ir_stmt *s)
+{
+    for (int i = 0; i < s->factors.n; i++)
+        if (s->factors.at[i]->kind != E_slot || !s->factors.at[i]->field->pipe->scales) return false;
+    return s->factors.n > 0;
+}
+
 bool scales_applied(const struct target *t, const struct ir_stmt *s, struct scales *out)
 {
-    struct scales mine = { 0 };
-    if (!out) out = &mine;
-    *out = mine;
-    if (!target_has(t, HAS_MMA_BLOCK_SCALE) || !s->factors.n || s->var->type != TY_f32) return false;
-    if (!narrow(s->expr->type) || !narrow(s->expr2->type)) return false;
-    return deal(s, out, false) && deal(s, out, true);
+    struct scales mine;
+    if (!target_has(t, HAS_MMA_BLOCK_SCALE) && !(target_has(t, HAS_TCGEN05_SCALE) && staged(s))) return false;
+    return scalable(s, out ? out : &mine);
+}
+
+/* The one axis that s sums over, if it is whole blocks of `unit`, and what lies past its end counts as zero; else NULL. */
+static struct ir_axis *contracted(const struct ir_stmt *s, const struct ir_expr *side, int unit)
+{
+    struct ir_axis *k = NULL;
+    for (int i = 0; i < side->naxes; i++) {
+        struct ir_axis *x = side->axes[i];
+        if (var_has(s->var, x)) continue;
+        if (k || x->tile % unit || !(x->exact || x->clean)) return NULL;
+        k = x;
+    }
+    return k;
+}
+
+/* A product reads the scales of whole 128 rows, and up to 256 columns at a time: PTX ISA, "tcgen05.mma", shapes of block-scaled kinds. */
+struct ir_axis *scales_stageable(const struct pass_state *p, const struct ir_stmt *s, struct scales *out)
+{
+    enum { MOST_ROWS_OF_HALF = 64, MOST_COLS = 256 };
+    int rows = split_rows(s, false), cols = split_rows(s, true);
+    if (!target_has(p->target, HAS_TCGEN05_SCALE) || !split_wanted(p) || rows <= MOST_ROWS_OF_HALF || (cols > MOST_COLS && cols % MOST_COLS)) return NULL;
+    return !staged(s) && scalable(s, out) ? contracted(s, s->expr, SCALE_BLOCK) : NULL;
 }
 
 bool scales_packed(const struct target *t, const struct ir_stmt *s)
 {
     const struct ir_expr *side[] = { s->expr, s->expr2 };
-    if (!target_has(t, HAS_MMA_BLOCK_SCALE) || !narrow(s->expr->type) || !narrow(s->expr2->type)) return false;
-    for (int i = 0; i < COUNT(side); i++) {
-        int contracted = 0;
-        if (side[i]->type == TY_e2m1 && side[i]->kind != E_slot) return false;
-        for (int k = 0; k < side[i]->naxes; k++) {
-            const struct ir_axis *x = side[i]->axes[k];
-            if (var_has(s->var, x)) continue;
-            if (contracted++ || x->tile % SCALE_BLOCK || !(x->exact || x->clean)) return false;
-        }
-    }
+    bool tmem = target_has(t, HAS_TCGEN05_SCALE);
+    if (!narrow(s->expr->type) || !narrow(s->expr2->type)) return false;
+    if (tmem ? !staged(s) || side[0]->type != side[1]->type : !target_has(t, HAS_MMA_BLOCK_SCALE)) return false;
+    for (int i = 0; i < COUNT(side); i++)
+        if ((side[i]->type == TY_e2m1 && side[i]->kind != E_slot) || !contracted(s, side[i], tmem ? 2 * SCALE_BLOCK : SCALE_BLOCK)) return false;
     return true;
 }
 
 /* ---- granules joined ---- */
+
+struct ir_axis *scales_window(struct pass_state *p, struct ir_axis *of, int div)
+{
+    struct ir_fn *fn = p->fn;
+    for (int i = 0; i < fn->axes.n; i++)
+        if (fn->axes.at[i]->of == of && fn->axes.at[i]->div == div) return fn->axes.at[i];
+    struct ir_axis *w = new(p->arena, struct ir_axis);
+    *w = (struct ir_axis){ .name = intern(arena_printf(p->arena, "%s/%d", of->name, div)), .id = fn->axes.n, .tile = of->tile / div, .of = of,
+                           .div = div, .exact = of->exact, .clean = of->clean, .align = of->align / div, .span = of->span };
+    vec_push(p->arena, &fn->axes, w);
+    return w;
+}
 
 struct join {
     struct pass_state *p;
     struct ir_axis *whole, *part; /* k, k.1 */
     bool failed;
 };
-
-static struct ir_axis *window(struct join *j, int div)
-{
-    struct ir_fn *fn = j->p->fn;
-    struct ir_axis *of = j->whole;
-    for (int i = 0; i < fn->axes.n; i++)
-        if (fn->axes.at[i]->of == of && fn->axes.at[i]->div == div) return fn->axes.at[i];
-    struct ir_axis *w = new(j->p->arena, struct ir_axis);
-    *w = (struct ir_axis){ .name = intern(arena_printf(j->p->arena, "%s/%d", of->name, div)), .id = fn->axes.n, .tile = of->tile / div, .of = of,
-                           .div = div, .exact = of->exact, .clean = of->clean, .align = of->align / div, .span = of->span };
-    vec_push(j->p->arena, &fn->axes, w);
-    return w;
-}
 
 /* origin(k.1) / div: what it is of k. A granule holds whole tiles of k, or a tile whole granules. */
 static struct ir_expr *granule(struct join *j, struct ir_expr *e)
@@ -114,30 +143,20 @@ static struct ir_expr *granule(struct join *j, struct ir_expr *e)
     if (div >= tile && div % tile == 0 && align % tile == 0)
         return ir_binary(a, E_div, ir_leaf(a, E_origin, j->whole), ir_int(a, div));
     if (tile % div || align % div) return NULL;
-    return ir_leaf(a, E_coord, window(j, (int)div));
+    return ir_leaf(a, E_coord, scales_window(j->p, j->whole, (int)div));
 }
 
-/* e said of k where it spoke of k.1. */
-static struct ir_expr *joined(struct join *j, struct ir_expr *e)
+/* What is said of k.1, said of k. */
+static struct ir_expr *of_whole(void *ctx, struct ir_expr *e)
 {
-    struct arena *a = j->p->arena;
+    struct join *j = ctx;
     struct ir_expr *g = granule(j, e);
-    if (g) return g;
-    if (e->axis == j->part) {
-        j->failed |= e->kind != E_coord;
-        return ir_leaf(a, E_coord, j->whole);
-    }
-    if (!e->nargs) return e;
-    struct ir_expr *copy = new(a, struct ir_expr);
-    *copy = *e;
-    copy->naxes = 0;
-    copy->args = new_n(a, struct ir_expr *, e->nargs);
-    for (int i = 0; i < e->nargs; i++) {
-        copy->args[i] = joined(j, e->args[i]);
-        for (int k = 0; k < copy->args[i]->naxes; k++) ir_add_axis(copy, copy->args[i]->axes[k]);
-    }
-    return copy;
+    if (g || e->axis != j->part) return g;
+    j->failed |= e->kind != E_coord;
+    return ir_leaf(j->p->arena, E_coord, j->whole);
 }
+
+static struct ir_expr *joined(struct join *j, struct ir_expr *e) { return ir_map(j->p->arena, e, of_whole, j); }
 
 /* Every binding of x begins at 0: it has one tile. */
 static bool begins_at_0(const ir_block *b, const struct ir_axis *x)
@@ -187,20 +206,26 @@ static bool is_split(const struct ir_stmt *s, struct join *j)
     return j->whole != NULL;
 }
 
+static bool applicable(const struct pass_state *p, const struct ir_stmt *mma)
+{
+    struct scales f;
+    return scales_applied(p->target, mma, NULL) || scales_stageable(p, mma, &f);
+}
+
 /* The mma over the whole tile; NULL: the loop stays. */
 static struct ir_stmt *join_loop(struct pass_state *p, const struct ir_stmt *loop)
 {
     struct join j = { .p = p };
-    if (!target_has(p->target, HAS_MMA_BLOCK_SCALE) || !is_split(loop, &j)) return NULL;
+    if (!is_split(loop, &j)) return NULL;
     const struct ir_stmt *mma = loop->body.at[1];
-    if (!scales_applied(p->target, mma, NULL)) return NULL;
+    if (!applicable(p, mma)) return NULL;
     struct ir_stmt *s = new(p->arena, struct ir_stmt);
     *s = *mma;
     s->expr = joined(&j, mma->expr);
     s->expr2 = joined(&j, mma->expr2);
     memset(&s->factors, 0, sizeof s->factors);
     for (int i = 0; i < mma->factors.n; i++) vec_push(p->arena, &s->factors, joined(&j, mma->factors.at[i]));
-    return !j.failed && scales_applied(p->target, s, NULL) ? s : NULL;
+    return !j.failed && applicable(p, s) ? s : NULL;
 }
 
 static void join_block(struct pass_state *p, ir_block *b)

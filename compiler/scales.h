@@ -2,8 +2,7 @@
 #ifndef COMPILER_SCALES_H
 #define COMPILER_SCALES_H
 
-#include "compiler/ir.h"
-#include "compiler/target.h"
+#include "compiler/passes.h"
 
 enum { SCALE_BLOCK = 32 }; /* coordinates of a contracted axis that share a scale: the least */
 
@@ -15,6 +14,10 @@ struct scales {
 /* Whether s multiplies 8- or 4-bit floats, has factors, and the tensor cores of t apply them all. A factor then may have
  * window axes of the contracted axes (k/32) beside axes of the result. */
 bool scales_applied(const struct target *t, const struct ir_stmt *s, struct scales *out);
+/* The axis that s sums over, where tensor cores would apply its factors, read from tensor memory, once they are brought there; else NULL. */
+struct ir_axis *scales_stageable(const struct pass_state *p, const struct ir_stmt *s, struct scales *out);
+/* The window axis of/div, made where there is none. */
+struct ir_axis *scales_window(struct pass_state *p, struct ir_axis *of, int div);
 /* Whether products on t take what e2m1 operands s has as they lie in memory, two a byte. */
 bool scales_packed(const struct target *t, const struct ir_stmt *s);
 

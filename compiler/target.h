@@ -20,6 +20,7 @@ enum {
     HAS_CVT_FP4 = 1 << 10,     /* cvt to and from e2m1, ue8m0 */
     HAS_PDL = 1 << 11,         /* griddepcontrol */
     HAS_RED_VECTOR = 1 << 12,  /* red.global.v2/v4.f32 */
+    HAS_TCGEN05_SCALE = 1 << 13, /* tcgen05.mma with block scales in tensor memory, fp4 */
 };
 
 struct target {

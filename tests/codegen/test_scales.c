@@ -34,6 +34,7 @@ static const char PROGRAM[] =
     "{\n"
     "    spec D[i, j] = sum(k: f32(A[i, k]) * f32(B[j, k])%s%s) tol 1e-9;\n"
     "    on sm_120a { role math(warps = {%s}); %s }\n"
+    "    on sm_100a { %s }\n"
     "    axis i = M by %d, j = N by %d, k = K by %d;\n"
     "    grid (i, j);\n"
     "    pipe ab[auto] { %s a[i, k]; %s b[j, k]; }\n"
@@ -59,7 +60,7 @@ static void write_program(const struct product *p)
         snprintf(sb[1], sizeof sb[1], " * %s[j/%d, k/%d]", p->direct ? "SB" : "sb", p->rows, gb);
     }
     int n = snprintf(text, sizeof text, PROGRAM, p->a, p->scale, ga, ga, p->b, p->scale, p->rows, gb, gb, p->rows, sa[0], sb[0],
-                     p->warps, p->flip ? "flip(c) = 1;" : "", p->bm, p->bn, p->bk, p->a, p->b, p->scale, ga, p->scale, p->rows, gb, ga, p->rows, gb, sa[1], sb[1]);
+                     p->warps, p->flip ? "flip(c) = 1;" : "", p->flip ? "flip(c) = 1;" : "", p->bm, p->bn, p->bk, p->a, p->b, p->scale, ga, p->scale, p->rows, gb, ga, p->rows, gb, sa[1], sb[1]);
     write_file(path, text, (size_t)n);
 }
 
@@ -78,6 +79,13 @@ static const struct form {
     { "sm_120a", "kind::mxf8f6f4.block_scale.scale_vec::1X.f32.e2m1.e4m3", "fma.rn.f32", { "e2m1", "e4m3", "ue8m0", 32, 32, 1, 64, 64, 128, "4x1", false, false } },
     { "sm_121a", "kind::mxf8f6f4.block_scale.scale_vec::1X.f32.e5m2.e2m1", "fma.rn.f32", { "e5m2", "e2m1", "ue8m0", 32, 32, 1, 128, 128, 128, "4x2", false, false } },
     { "sm_120a", "kind::mxf8f6f4.block_scale.scale_vec::1X.f32.e2m1.e2m1", "mxf4.", { "e2m1", "e2m1", "ue8m0", 32, 32, 1, 64, 64, 32, "4x1", false, false } },  /* a tile of k too short for 64 */
+    { "sm_100a", "kind::mxf8f6f4.block_scale.scale_vec::1X", "fma.rn.f32", { "e4m3", "e4m3", "ue8m0", 32, 32, 1, 128, 128, 128, "4x1", false, false } },
+    { "sm_103a", "kind::mxf8f6f4.block_scale.scale_vec::1X", "fma.rn.f32", { "e5m2", "e4m3", "ue8m0", 128, 0, 1, 128, 96, 256, "4x1", true, false } },
+    { "sm_100a", "kind::mxf4.block_scale.scale_vec::2X", "fma.rn.f32", { "e2m1", "e2m1", "ue8m0", 32, 128, 128, 128, 256, 128, "4x1", false, true } },
+    { "sm_103a", "kind::mxf8f6f4.block_scale.scale_vec::1X", "mxf4.", { "e2m1", "e4m3", "ue8m0", 32, 32, 1, 128, 64, 128, "4x1", false, false } },        /* fp4 beside fp8 is widened */
+    { "sm_100a", "kind::mxf8f6f4.block_scale.scale_vec::1X", "mxf4.", { "e2m1", "e2m1", "ue8m0", 32, 32, 1, 128, 64, 32, "4x1", false, false } },          /* a tile of k too short for 64 */
+    { "sm_100a", "fma.rn.f32", "block_scale", { "e4m3", "e4m3", "ue8m0", 32, 32, 1, 64, 64, 128, "4x1", false, false } },  /* 64 rows: tensor memory has scales of 128 */
+    { "sm_100a", "fma.rn.f32", "block_scale", { "e4m3", "e4m3", "f32", 128, 128, 1, 128, 64, 128, "4x1", false, false } },
     { "sm_120a", "fma.rn.f32", "mxf4.", { "e4m3", "e4m3", "f32", 128, 128, 1, 64, 64, 128, "4x1", false, false } },      /* f32 scales: in registers */
     { "sm_89", "fma.rn.f32", "block_scale", { "e4m3", "e4m3", "ue8m0", 32, 32, 1, 64, 64, 128, "4x1", false, false } },
 };
@@ -141,10 +149,12 @@ static void numbers(int i)
     uint64_t seed = 300 + (uint64_t)i;
     /* one number for a whole side is held in a register across the loop */
     static const struct product number = { "e4m3", "e4m3", "ue8m0", 128, 256, 128, 64, 64, 128, "4x1", false, true };
+    static const char *const targets[] = { "sm_121a", "sm_100a", "sm_120a", "sm_103a" };
     struct product p = i ? random_product(&seed) : number;
+    if (i & 1) *(p.flip ? &p.bn : &p.bm) = 128 << pick(&seed, 2); /* whole rows of scales in tensor memory */
     struct buf out = { 0 };
     write_program(&p);
-    struct oracle_options o = { .path = path, .target = i % 4 ? "sm_120a" : "sm_121a", .device = "emu", .seed = (uint64_t)i, .cases = 1, .seconds = 3 };
+    struct oracle_options o = { .path = path, .target = targets[i % COUNT(targets)], .device = "emu", .seed = (uint64_t)i, .cases = 1, .seconds = 3 };
     struct oracle_result r = oracle_test(&o, &out);
     bool ok = !r.failed && !r.skipped && r.cases;
     if (!ok && failed < 5) {

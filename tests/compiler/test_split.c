@@ -21,6 +21,7 @@ static void check(bool ok, const char *name, const char *what)
 
 static const struct {
     const char *name, *text;
+    const char *whole;        /* the target whose whole role does the same; NULL: sm_90a */
 } kernels[] = {
     { "gemm", "kernel g(in bf16 A[M, K], in bf16 B[N, K], out f32 D[M, N]) require K % 8 == 0 && N % 8 == 0 {\n"
               "    axis i = M by 64, j = N by 16, k = K by 32; grid persistent (i, j);\n"
@@ -61,6 +62,11 @@ static const struct {
                        "        accum f32 c[i, j] = 0; accum f32 d[i, j] = 0;\n"
                        "        for k consume ab { mma c[i, j] += a[i, k] * b[j, k]; d[i, j] = d[i, j] + 1.0; mma d[i, j] += a[i, k] * b[j, k]; }\n"
                        "        E[i, j] = d[i, j]; D[i, j] = c[i, j];\n    }\n}\n" },
+    { "block scales", "kernel g(in e4m3 A[M, K], in ue8m0 SA[M, K/32], in e4m3 B[N, K], in ue8m0 SB[N, K/32], out f32 D[M, N]) require K % 32 == 0 {\n"
+                      "    axis i = M by 128, j = N by 16, k = K by 32; grid persistent (i, j);\n"
+                      "    pipe ab[auto] { e4m3 a[i, k]; e4m3 b[j, k]; ue8m0 s[i, k/32]; }\n"
+                      "    role load { for k produce ab { a = A[i, k]; b = B[j, k]; s = SA[i, k/32]; } }\n"
+                      "    role math { accum f32 c[i, j] = 0; for k consume ab mma c[i, j] += a[i, k] * b[j, k] * s[i, k/32] * SB[j, k/32]; D[i, j] = c[i, j]; }\n}\n", "sm_120a" },
 };
 
 static struct ir_fn *compile(struct arena *a, int k, const char *target)
@@ -443,7 +449,7 @@ int main(void)
 {
     for (int k = 0; k < COUNT(kernels); k++) {
         struct arena a = { 0 };
-        struct ir_fn *whole = compile(&a, k, "sm_90a"), *split = compile(&a, k, "sm_100a");
+        struct ir_fn *whole = compile(&a, k, kernels[k].whole ? kernels[k].whole : "sm_90a"), *split = compile(&a, k, "sm_100a");
         check(whole && split && issuer_of(whole) < 0 && issuer_of(split) >= 0, kernels[k].name, "is not split");
         if (whole && split && issuer_of(split) >= 0) {
             same_results(&a, kernels[k].name, whole, split);
