@@ -24,7 +24,7 @@ def assert_bitwise_equal(x, y, label=""):
     import torch
     name = f"{label}: " if label else ""
     assert x.dtype == y.dtype and x.shape == y.shape, f"{name}{x.dtype} {tuple(x.shape)} is not {y.dtype} {tuple(y.shape)}"
-    bits = [t.contiguous().view(torch.uint8).view(-1, t.element_size()) for t in (x, y)]
+    bits = [t.contiguous().flatten().view(torch.uint8).view(-1, t.element_size()) for t in (x, y)]
     if torch.equal(*bits):
         return
     differ = (bits[0] != bits[1]).any(1).nonzero().flatten()
