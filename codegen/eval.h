@@ -191,6 +191,8 @@ int access_pack(struct gen *g, enum type t, const struct opd *v, int n, struct o
 /* Layout for a statement over these axes: the anchor of e where it has them all, else blocked along `inner` (NULL: along
  * what e reads) with `vec` elements a thread. */
 const struct layout *tile_layout(struct gen *g, const struct ir_expr *e, struct ir_axis *const *axes, int n, const struct ir_axis *inner, int vec);
+/* e, of so many axes, holds a reduction as large as itself: a layout_spread of its layout leaves each lane results of its own. */
+bool tile_spreads(const struct ir_expr *e, int naxes);
 /* The axis along which what e reads first is contiguous in memory; NULL: it reads nothing. */
 const struct ir_axis *tile_reads_along(struct gen *g, const struct ir_expr *e);
 /* Values in `from` (over the axes of both) as `to` holds them. */

@@ -223,6 +223,7 @@ struct mma_family {
     const struct layout *(*layout)(struct gen *g, struct ir_var *acc); /* of the accumulator read as registers */
     struct opd *(*read)(struct gen *g, struct ir_var *acc);  /* waits for what is in flight; elements in that layout */
     void (*write)(struct gen *g, struct ir_var *acc, const struct opd *elements); /* NULL elements: zero */
+    int (*registers)(struct gen *g);   /* that the role's accumulators take in a thread; NULL: what their layouts say */
     /* Pipes whose slots are places of an accumulator (ir_pipe.home); NULL where accumulators are registers. */
     int (*places)(struct gen *g, struct ir_var *acc);              /* how many there are */
     void (*slot_begin)(struct gen *g, struct gen_pipe *p);         /* the slot has been waited for */

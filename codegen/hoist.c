@@ -198,6 +198,20 @@ static void move_kept(struct gen *g, struct work *w, const char *keep)
             if ((keep[i] != 0) == (pass == 0)) code[to++] = old[i];
 }
 
+/* Loads of a kind that may leave the loop, as long as there is room for their values. */
+static void keep_loads(struct gen *g, struct work *w, const char *kind, char *keep)
+{
+    int most = hoist_room(g);
+    for (int i = w->at; i < w->end; i++) {
+        const struct lir_insn *in = &w->l->code.at[i];
+        int first, n = writes(in, &first);
+        if (keep[i - w->at] || !in->hoist || in->hoist > w->number || !is_load(in) || strncmp(mnemonic(in), kind, strlen(kind))) continue;
+        if (w->values + n > most || !may_move(w, i)) continue;
+        w->values += n;
+        keep_chain(w, i, keep);
+    }
+}
+
 void hoist_loop(struct gen *g)
 {
     struct eval *v = eval_of(g);
@@ -216,13 +230,7 @@ void hoist_loop_end(struct gen *g)
     char *keep = new_n(g->arena, char, w.end - w.at + 1);
     w.move = new_n(g->arena, char, w.end - w.at + 1);
     find_defs(g, &w);
-    int most = hoist_room(g);
-    for (int i = w.at; i < w.end; i++) {
-        const struct lir_insn *in = &w.l->code.at[i];
-        int first, n = writes(in, &first);
-        if (!in->hoist || in->hoist > loop.number || !is_load(in) || w.values + n > most || !may_move(&w, i)) continue;
-        w.values += n;
-        keep_chain(&w, i, keep);
-    }
+    keep_loads(g, &w, "ld.global.", keep); /* what takes longest to read goes first */
+    keep_loads(g, &w, "ld.", keep);
     if (w.values) move_kept(g, &w, keep);
 }

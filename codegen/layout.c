@@ -98,6 +98,46 @@ static struct layout *start(struct arena *a, struct ir_axis *const *axes, int n)
     return l;
 }
 
+/* Takes the next factor of two, or more up to `most`, off a register digit; NULL: none is left. */
+static struct lay_digit *take_digit(struct lay_digit *regs, int n, int most, struct lay_digit *part)
+{
+    for (int i = 0; i < n; i++) {
+        int f = regs[i].extent & -regs[i].extent;
+        if (f < 2) continue;
+        if (f > most) f = most;
+        *part = (struct lay_digit){ LAY_LANE, regs[i].axis, f, regs[i].stride };
+        regs[i].extent /= f;
+        regs[i].stride *= f;
+        return part;
+    }
+    return NULL;
+}
+
+const struct layout *layout_spread(struct arena *a, const struct layout *l)
+{
+    struct lay_digit regs[LAY_DIGITS], lanes[5 * LAY_DIGITS], part;
+    struct layout *out = start(a, (struct ir_axis *const *)l->axes, l->naxes);
+    int nregs = 0, nlanes = 0, dealt = 0;
+    for (int i = 0; i < l->n; i++)
+        if (l->digit[i].place == LAY_REG) regs[nregs++] = l->digit[i];
+    for (int i = 0; i < l->n; i++) {
+        struct lay_digit d = l->digit[i];
+        if (d.place != LAY_LANE) continue;
+        while (d.axis < 0 && d.extent > 1 && d.extent % 2 == 0 && take_digit(regs, nregs, d.extent & -d.extent, &part)) {
+            lanes[nlanes++] = part;
+            d.extent /= part.extent;
+            dealt++;
+        }
+        if (d.extent > 1) lanes[nlanes++] = d;
+    }
+    if (!dealt) return l;
+    for (int i = 0; i < nregs; i++) add(out, LAY_REG, regs[i].axis, regs[i].extent, regs[i].stride);
+    for (int i = 0; i < nlanes; i++) add(out, LAY_LANE, lanes[i].axis, lanes[i].extent, lanes[i].stride);
+    for (int i = 0; i < l->n; i++)
+        if (l->digit[i].place == LAY_WARP) add(out, LAY_WARP, l->digit[i].axis, l->digit[i].extent, l->digit[i].stride);
+    return finish(out);
+}
+
 struct layout *layout_project(struct arena *a, const struct layout *l, struct ir_axis *const *axes, int n)
 {
     struct layout *p = start(a, axes, n);

@@ -35,6 +35,9 @@ bool layout_equal(const struct layout *a, const struct layout *b);
 struct layout *layout_project(struct arena *a, const struct layout *l, struct ir_axis *const *axes, int n);
 /* For register r of `full`, the register of layout_project(full, axes) that holds the same element's projection. */
 int layout_project_reg(const struct layout *full, const struct layout *proj, int r);
+/* What several lanes hold alike is dealt out among them: factors of two of the register digits, fastest first, take the places of
+ * lane digits that move along no axis. l itself where there is nothing to deal. */
+const struct layout *layout_spread(struct arena *a, const struct layout *l);
 bool layout_replicated(const struct layout *l);  /* some lane or warp digit moves along no axis */
 
 /* Coalesced: consecutive lanes along `inner` (index into axes), each thread `vec` consecutive elements of it, then the

@@ -98,9 +98,42 @@ static void counted_loop(struct gen *g, struct opd i, struct opd hi, struct opd 
     lir_place(l, end);
 }
 
+static bool from_data(struct gen *g, const struct ir_expr *e);
+
+static bool set_from_data(struct gen *g, const ir_block *b, const struct ir_var *v)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        if (s->var == v && (s->kind != S_let || from_data(g, s->expr)) && s->kind != S_for) return true;
+        if (set_from_data(g, &s->body, v) || set_from_data(g, &s->other, v)) return true;
+    }
+    return false;
+}
+
+/* Whether e depends on what memory holds: the assembler cannot know then that all threads have the same value. */
+static bool from_data(struct gen *g, const struct ir_expr *e)
+{
+    if (e->kind == E_read || e->kind == E_slot || e->kind == E_element || e->kind == E_reduce || e->kind == E_call) return true;
+    if (e->kind == E_get) return e->var->multiple > 0 && (set_from_data(g, &g->fn->task, e->var) || set_from_data(g, &g->role->ir->body, e->var));
+    for (int i = 0; i < e->nargs; i++)
+        if (from_data(g, e->args[i])) return true;
+    return false;
+}
+
+/* A loop's bound: the same in all threads, said so that the assembler sees it. Addresses and descriptors of the loop stay in
+ * uniform registers then. */
+static struct opd bound(struct gen *g, const struct ir_expr *e)
+{
+    struct opd x = gen_scalar(g, e), same;
+    if (x.kind == OPD_IMM || eval_of(g)->thread_level || g->role->single || !from_data(g, e)) return x;
+    same = lir_reg(g->l, RC_B32);
+    lir_emit(g->l, "shfl.sync.idx.b32 %r, %r, 0, 31, 0xffffffff", same, x);
+    return same;
+}
+
 static void stmt_for(struct gen *g, struct ir_stmt *s)
 {
-    struct opd lo = gen_scalar(g, s->expr), hi = scalar_copy(g, gen_scalar(g, s->expr2), TY_i32);
+    struct opd lo = bound(g, s->expr), hi = scalar_copy(g, bound(g, s->expr2), TY_i32);
     struct opd step = s->step ? scalar_copy(g, gen_scalar(g, s->step), TY_i32) : opd_imm(1);
     if (lo.kind == OPD_IMM && hi.kind == OPD_IMM && lo.imm >= hi.imm) return;
     set_scalar(g, s->var, lo);

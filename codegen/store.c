@@ -184,6 +184,7 @@ void gen_store(struct gen *g, struct ir_stmt *s)
     struct store st = { .s = s, .type = s->tensor->type };
     struct inside in;
     st.lay = tile_layout(g, s->expr, axes, n, inner, vec);
+    if (!eval_of(g)->thread_level && tile_spreads(s->expr, n)) st.lay = layout_spread(g->arena, st.lay);
     if (!eval_of(g)->thread_level && s->expr->type == st.type && gen_anchor(g, s->expr) && store_by_tma(g, s, st.lay)) return;
     st.value = gen_tile(g, s->expr, st.lay);
     st.value_lay = layout_project(g->arena, st.lay, some, eval_axes(g, s->expr, some));

@@ -133,6 +133,54 @@ const struct layout *gen_anchor(struct gen *g, const struct ir_expr *e)
     }
 }
 
+/* ---- values that lanes share out */
+
+/* e holds a reduction as large as itself: where lanes reduce together, each can end up with results of its own. */
+bool tile_spreads(const struct ir_expr *e, int naxes)
+{
+    if (e->kind == E_reduce) return e->naxes == naxes;
+    for (int i = 0; i < e->nargs; i++)
+        if (tile_spreads(e->args[i], naxes)) return true;
+    return false;
+}
+
+struct broad {
+    const struct ir_var *v;
+    bool found;
+};
+
+static bool holds_var(const struct ir_expr *e, const struct ir_var *v)
+{
+    if (e->kind == E_get && e->var == v) return true;
+    for (int i = 0; i < e->nargs; i++)
+        if (holds_var(e->args[i], v)) return true;
+    return false;
+}
+
+static void note_broad(void *ctx, struct ir_expr *e)
+{
+    struct broad *b = ctx;
+    for (int i = 0; i < e->nargs && !b->found; i++) b->found = e->args[i]->naxes < e->naxes && holds_var(e->args[i], b->v);
+}
+
+static bool feeds_mma(const ir_block *b, const struct ir_var *v)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        if (s->kind == S_mma && (holds_var(s->expr, v) || holds_var(s->expr2, v))) return true;
+        if (feeds_mma(&s->body, v) || feeds_mma(&s->other, v)) return true;
+    }
+    return false;
+}
+
+/* v is nowhere spread over a larger tile, which would need its values in every lane again. */
+static bool stays_thin(struct gen *g, const struct ir_var *v)
+{
+    struct broad b = { .v = v };
+    ir_walk(&g->role->ir->body, note_broad, &b);
+    return !b.found && !feeds_mma(&g->role->ir->body, v);
+}
+
 /* Looks through the role for a definition that has an anchor. *open: some of them depend on a variable being decided. */
 static const struct layout *find_anchor(struct gen *g, const ir_block *b, struct ir_var *v)
 {
@@ -142,6 +190,7 @@ static const struct layout *find_anchor(struct gen *g, const ir_block *b, struct
         if (s->kind == S_let && s->var == v) {
             const struct layout *a = gen_anchor(g, s->expr);
             if (a && covers(a, v->axes, v->naxes)) found = layout_project(g->arena, a, v->axes, v->naxes);
+            if (found && tile_spreads(s->expr, v->naxes) && stays_thin(g, v)) found = layout_spread(g->arena, found);
         }
         if (!found) found = find_anchor(g, &s->body, v);
         if (!found) found = find_anchor(g, &s->other, v);
@@ -327,9 +376,104 @@ static struct opd *move_through_memory(struct gen *g, enum type t, const struct 
     return out;
 }
 
+/* A value the lanes can exchange: bools as 0 and 1, narrow floats as f32. */
+static enum type exchange_type(enum type t)
+{
+    if (t == TY_bool) return TY_i32;
+    return gen_class(t) == RC_B16 ? TY_f32 : t;
+}
+
+static struct opd shuffle32(struct gen *g, struct opd x, int mask)
+{
+    struct opd d = lir_reg(g->l, RC_B32);
+    lir_emit(g->l, "shfl.sync.bfly.b32 %r, %r, %d, 31, 0xffffffff", d, lir_in_reg(g->l, x, RC_B32), mask);
+    return d;
+}
+
+static struct opd shuffle(struct gen *g, struct opd x, int mask)
+{
+    if (x.cls != RC_B64) return shuffle32(g, x, mask);
+    struct opd half[2] = { lir_reg(g->l, RC_B32), lir_reg(g->l, RC_B32) }, d = lir_reg(g->l, RC_B64);
+    lir_emit(g->l, "mov.b64 %R, %r", half, 2, x);
+    for (int i = 0; i < 2; i++) half[i] = shuffle32(g, half[i], mask);
+    lir_emit(g->l, "mov.b64 %r, %R", d, half, 2);
+    return d;
+}
+
+struct reduction {
+    enum ir_reduce op;
+    enum type type;           /* in which it is done */
+    const struct layout *lay, *out; /* of the body, of the result */
+    int axis;                 /* index in lay */
+};
+
+/* Digit of a layout that a bit of the lane number belongs to, and what the bit moves along its axis; NULL: along none. */
+static const struct lay_digit *lane_digit(const struct layout *l, int bit, int *step)
+{
+    int weight = 1;
+    for (int i = 0; i < l->n; i++) {
+        const struct lay_digit *d = &l->digit[i];
+        if (d->place != LAY_LANE) continue;
+        if (1 << bit < weight * d->extent) {
+            *step = d->stride * ((1 << bit) / weight);
+            return d->axis < 0 ? NULL : d;
+        }
+        weight *= d->extent;
+    }
+    return NULL;
+}
+
+/* Of two registers of `from`, of which one lies `step` further along the axis: the further one's number; -1: there is none. */
+static int register_beyond(const struct layout *from, int r, int axis, int step)
+{
+    for (int f = 0; f < layout_regs(from); f++) {
+        bool same = true;
+        for (int a = 0; a < from->naxes && same; a++)
+            same = layout_reg_offset(from, f, a) == layout_reg_offset(from, r, a) + (a == axis ? step : 0);
+        if (same) return f;
+    }
+    return -1;
+}
+
+/* One bit of the lane number is given registers: lanes where it is set keep the further one of each pair, others the nearer.
+ * With an operation, what the other lane of the two holds of the one that is kept is joined to it. */
+static void deal_bit(struct gen *g, const struct layout *from, struct opd *v, bool *live, int bit, int axis, int step, const struct reduction *d)
+{
+    struct opd set = lir_cmp(g->l, "ne", lir_and(g->l, g->role->lane, opd_imm(1 << bit)), opd_imm(0));
+    for (int r = 0; r < layout_regs(from); r++) {
+        int f = live[r] ? register_beyond(from, r, axis, step) : -1;
+        if (f < 0 || !live[f]) continue;
+        enum reg_class cls = v[r].kind == OPD_REG ? v[r].cls : v[f].kind == OPD_REG ? v[f].cls : RC_B32;
+        struct opd keep = lir_sel(g->l, set, v[f], v[r], cls);
+        if (d) keep = scalar_reduce(g, d->op, d->type, scalar_reg(g, keep, d->type), shuffle(g, scalar_reg(g, lir_sel(g->l, set, v[r], v[f], cls), d->type), 1 << bit));
+        v[r] = keep;
+        live[f] = false;
+    }
+}
+
+/* Values in `from`, of which several lanes hold copies (or, with an operation, parts), as `to` = layout_spread(from) deals them. */
+static struct opd *deal(struct gen *g, struct opd *v, const struct layout *from, const struct layout *to, const struct reduction *d)
+{
+    int n = layout_regs(from), regs = layout_regs(to), step;
+    bool *live = new_n(g->arena, bool, n);
+    struct opd *out = new_n(g->arena, struct opd, regs);
+    for (int r = 0; r < n; r++) live[r] = true;
+    for (int bit = 0; bit < 5; bit++) {
+        const struct lay_digit *t = lane_digit(to, bit, &step), *was = d ? lane_digit(d->lay, bit, &(int){ 0 }) : NULL;
+        if (t && !lane_digit(from, bit, &(int){ 0 })) deal_bit(g, from, v, live, bit, t->axis, step, was ? d : NULL);
+    }
+    for (int r = 0; r < regs; r++) out[r] = v[find_reg(from, to, r)];
+    return out;
+}
+
 struct opd *tile_move(struct gen *g, enum type t, const struct opd *v, const struct layout *from, const struct layout *to)
 {
     if (layout_equal(from, to)) return (struct opd *)v;
+    if (layout_equal(layout_spread(g->arena, from), to)) {
+        struct opd *copy = new_n(g->arena, struct opd, layout_regs(from));
+        for (int r = 0; r < layout_regs(from); r++) copy[r] = v[r];
+        return deal(g, copy, from, to, NULL);
+    }
     if (same_threads(from, to) || all_same_constant(v, layout_regs(from))) {
         if (same_threads(from, to)) return move_registers(g, v, from, to);
         struct opd *out = new_n(g->arena, struct opd, layout_regs(to));
@@ -353,11 +497,12 @@ static struct opd *var_registers(struct gen *g, struct ir_var *v)
 
 int tile_registers(struct gen *g)
 {
-    int n = 0;
+    bool told = g->family && g->role->has_mma && g->family->registers;
+    int n = told ? g->family->registers(g) : 0;
     for (int i = 0; i < g->fn->vars.n; i++) {
         struct ir_var *v = g->fn->vars.at[i];
         if (!v->naxes) continue;
-        if (in_family(g, v)) n += layout_regs(g->family->layout(g, v));
+        if (in_family(g, v)) n += told ? 0 : layout_regs(g->family->layout(g, v));
         else if (v->cg && tile_var(g, v)->regs) n += layout_regs(tile_var(g, v)->lay);
     }
     return n;
@@ -420,37 +565,6 @@ void gen_tile_let(struct gen *g, struct ir_stmt *s)
 
 /* ---- reductions */
 
-/* A value the lanes can exchange: bools as 0 and 1, narrow floats as f32. */
-static enum type exchange_type(enum type t)
-{
-    if (t == TY_bool) return TY_i32;
-    return gen_class(t) == RC_B16 ? TY_f32 : t;
-}
-
-static struct opd shuffle32(struct gen *g, struct opd x, int mask)
-{
-    struct opd d = lir_reg(g->l, RC_B32);
-    lir_emit(g->l, "shfl.sync.bfly.b32 %r, %r, %d, 31, 0xffffffff", d, lir_in_reg(g->l, x, RC_B32), mask);
-    return d;
-}
-
-static struct opd shuffle(struct gen *g, struct opd x, int mask)
-{
-    if (x.cls != RC_B64) return shuffle32(g, x, mask);
-    struct opd half[2] = { lir_reg(g->l, RC_B32), lir_reg(g->l, RC_B32) }, d = lir_reg(g->l, RC_B64);
-    lir_emit(g->l, "mov.b64 %R, %r", half, 2, x);
-    for (int i = 0; i < 2; i++) half[i] = shuffle32(g, half[i], mask);
-    lir_emit(g->l, "mov.b64 %r, %R", d, half, 2);
-    return d;
-}
-
-struct reduction {
-    enum ir_reduce op;
-    enum type type;           /* in which it is done */
-    const struct layout *lay, *out; /* of the body, of the result */
-    int axis;                 /* index in lay */
-};
-
 static void reduce_registers(struct gen *g, const struct reduction *d, const struct opd *x, const struct layout *mine, enum type t, struct opd *acc)
 {
     struct inside in;
@@ -491,6 +605,21 @@ static void sum_products(struct gen *g, const struct reduction *d, const struct 
     }
 }
 
+/* Lanes add up what they hold. Where the result is wanted spread over them (want), each ends up with its own share. */
+static bool reduce_spread(struct gen *g, const struct reduction *d, struct opd **acc, const struct layout *want)
+{
+    if (layout_equal(d->out, want) || !layout_equal(layout_spread(g->arena, d->out), want)) return false;
+    for (int bit = 0; bit < 5; bit++) { /* bits that keep copies first: all of them hold parts of the axis */
+        int step;
+        const struct lay_digit *t = lane_digit(d->lay, bit, &step);
+        if (!t || t->axis != d->axis || lane_digit(want, bit, &step)) continue;
+        for (int r = 0; r < layout_regs(d->out); r++)
+            (*acc)[r] = scalar_reduce(g, d->op, d->type, scalar_reg(g, (*acc)[r], d->type), shuffle(g, scalar_reg(g, (*acc)[r], d->type), 1 << bit));
+    }
+    *acc = deal(g, *acc, d->out, want, d);
+    return true;
+}
+
 static void reduce_lanes(struct gen *g, const struct reduction *d, struct opd *acc)
 {
     int weight = 1;
@@ -504,6 +633,13 @@ static void reduce_lanes(struct gen *g, const struct reduction *d, struct opd *a
             }
         weight *= t->extent;
     }
+}
+
+static bool across_warps(const struct reduction *d)
+{
+    for (int i = 0; i < d->lay->n; i++)
+        if (d->lay->digit[i].place == LAY_WARP && d->lay->digit[i].axis == d->axis) return true;
+    return false;
 }
 
 /* The warp's number among those that hold parts of the same element, and how many there are. */
@@ -569,8 +705,11 @@ static struct opd *tile_reduce(struct gen *g, const struct ir_expr *e, const str
     struct opd *acc = new_n(g->arena, struct opd, layout_regs(d.out));
     if (sums_products(&d, body)) sum_products(g, &d, body, acc);
     else reduce_registers(g, &d, gen_tile(g, body, d.lay), layout_project(g->arena, d.lay, mine, m), body->type, acc);
-    reduce_lanes(g, &d, acc);
-    reduce_warps(g, &d, acc);
+    if (!across_warps(&d) && reduce_spread(g, &d, &acc, want)) d.out = want;
+    else {
+        reduce_lanes(g, &d, acc);
+        reduce_warps(g, &d, acc);
+    }
     for (int r = 0; r < layout_regs(d.out); r++) acc[r] = gen_cast(g, e->type, d.type, acc[r]);
     return tile_move(g, e->type, acc, d.out, want);
 }

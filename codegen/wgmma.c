@@ -453,6 +453,19 @@ static const struct layout *layout(struct gen *g, struct ir_var *v)
     return acc ? acc->layout : NULL;
 }
 
+static int registers(struct gen *g)
+{
+    struct mma_state *st = mma_state(g);
+    int n = 0;
+    for (int i = 0; i < st->accs.n; i++) {
+        const struct mma_acc *acc = st->accs.at[i];
+        bool shared = acc->role != g->role || !acc->regs;
+        for (int k = 0; k < i; k++) shared |= st->accs.at[k]->regs == acc->regs;
+        n += shared ? 0 : acc->nregs;
+    }
+    return n;
+}
+
 /* Waits for the accumulator's own group, and leaves newer ones in flight. false when it cannot tell how many these are. */
 static bool wait_own_group(struct gen *g, struct mma_acc *acc)
 {
@@ -490,5 +503,5 @@ static void task_end(struct gen *g) { flush(g); }
 
 const struct mma_family wgmma_family = {
     .name = "wgmma", .async = true, .plan = plan, .begin_role = begin_role, .mma = mma, .layout = layout, .read = read,
-    .write = write, .consume_end = consume_end, .task_end = task_end,
+    .write = write, .registers = registers, .consume_end = consume_end, .task_end = task_end,
 };

@@ -332,6 +332,12 @@ static double memory_bytes(const struct env *e)
     return all;
 }
 
+enum {
+    REGS_A_LANE = 2048,        /* a multiprocessor's registers over 32 lanes, */
+    SPENT_REGS = 160,          /* those of four warps that only copy, */
+    TWO_WARPGROUPS_REGS = 236  /* and what eight warps have of the rest; what more warps lack counts as held */
+};
+
 /* What a role's warps hold in registers: variables, and the largest of the products that are made anew by each turn of a
  * loop, of which there are one at a time or as many as asked for. */
 struct space {
@@ -377,7 +383,8 @@ static void measure_space(struct env *e)
         struct space s = { .seen = memset(seen, 0, (size_t)e->fn->vars.n + 1) };
         see_fresh(&s, &e->fn->roles.at[r]->body);
         ir_walk(&e->fn->roles.at[r]->body, see_held, &s);
-        double regs = (s.held + s.fresh) / (role_warps(e->fn->roles.at[r], e->fn, e->t) * 32);
+        int warps = role_warps(e->fn->roles.at[r], e->fn, e->t), has = (REGS_A_LANE - SPENT_REGS) / (warps > 8 ? warps : 8);
+        double regs = (s.held + s.fresh) / (warps * 32) + (TWO_WARPGROUPS_REGS - has);
         if (regs > c->accum_regs) c->accum_regs = (int)regs;
     }
     free(seen);

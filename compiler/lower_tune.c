@@ -283,7 +283,8 @@ static bool accumulators_fit(struct lower *L)
         for (int k = 0; target_has(L->target, HAS_WGMMA) && k < L->fn->roles.n; k++) rows += fresh_rows(&L->fn->roles.at[k]->body, v);
         elements += rows > strip && rows % strip == 0 ? var_elements(v) / rows * strip : var_elements(v);
     }
-    if (elements <= (int64_t)warps * 32 * 200) return true;
+    int each = warps <= 8 ? 200 : 1888 / warps - 36; /* more warps have less: 64K registers are shared out */
+    if (elements <= (int64_t)warps * 32 * each) return true;
     L->unfit = arena_printf(L->a, "its accumulators hold %lld elements, more than %d warps have registers for", (long long)elements, warps);
     return false;
 }
