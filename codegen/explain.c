@@ -31,7 +31,10 @@ static void explain_settings(const struct gen *g, struct buf *out)
     hexpr_print(&g->image->tasks, g->image, out);
     buf_printf(out, " CTAs wanted%s, %u threads", g->image->persistent ? ", as many as fit and a loop over tasks" : "", g->image->threads);
     if (g->fn->cluster > 1) buf_printf(out, ", clusters of %d along %s", g->fn->cluster, g->fn->cluster_axis ? g->fn->cluster_axis->name : "x");
-    buf_printf(out, "\n  tensor cores: %s\n", g->family ? g->family->name : "not used");
+    buf_printf(out, "\n  tensor cores: %s", g->family ? g->family->name : "not used");
+    if (g->pair) buf_printf(out, ", pairs of CTAs: one product has the rows of both, each holds half of the second operand");
+    if (g->no_pair) buf_printf(out, ", no pairs of CTAs: %s", g->no_pair);
+    buf_printf(out, "\n");
 }
 
 static void explain_roles(const struct gen *g, struct buf *out)
@@ -61,6 +64,7 @@ static void explain_field(const struct gen *g, const struct gen_field *f, struct
     buf_printf(out, ", contiguous along %s, %d rows of %d bytes", f->ir->axes[f->inner]->name, f->rows, f->span);
     if (f->panels > 1) buf_printf(out, " in %d panels", f->panels);
     if (f->share > 1) buf_printf(out, ", a part loaded by each of %d CTAs and multicast", f->share);
+    if (f->half) buf_printf(out, ", half of it in each CTA");
     if (f->swizzle) buf_printf(out, ", swizzle %dB", f->swizzle);
     else buf_printf(out, f->scales ? ", as tensor memory holds scales" : ", no swizzle");
     buf_printf(out, ", read by %s\n", f->async_read ? f->generic_read ? "tensor cores and loads" : "tensor cores" : "loads");

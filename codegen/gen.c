@@ -379,11 +379,11 @@ static void emit_role(struct gen *g, struct gen_role *r, struct place p)
     lir_emit(l, "add.u32 %r, %r, %r", r->scratch, g->smem, opd_imm(0));
     if (r->regs) lir_emit(l, computes(r) ? "setmaxnreg.inc.sync.aligned.u32 %d" : "setmaxnreg.dec.sync.aligned.u32 %d", r->regs);
     int end = -1;
-    if (r->single || r->slot_warps > r->warps) {
-        end = lir_label(l);
-        struct opd out = r->single ? lir_cmp(l, "ne", r->thread, opd_imm(0)) : lir_cmp(l, "ge", r->warp, opd_imm(r->warps));
-        lir_emit(l, "@%r bra %l", out, end);
-    }
+    bool half = g->pair && r->has_mma; /* the second CTA of a pair issues nothing */
+    if (half || r->single || r->slot_warps > r->warps) end = lir_label(l);
+    if (half) lir_emit(l, "@%r bra %l", lir_cmp(l, "ne", g->cta_rank, opd_imm(0)), end);
+    if (r->single) lir_emit(l, "@%r bra %l", lir_cmp(l, "ne", r->thread, opd_imm(0)), end);
+    else if (r->slot_warps > r->warps) lir_emit(l, "@%r bra %l", lir_cmp(l, "ge", r->warp, opd_imm(r->warps)), end);
     pipe_begin_role(g);
     combine_begin_role(g);
     if ((r->has_mma || r->drains) && g->family->begin_role) g->family->begin_role(g);

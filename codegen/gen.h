@@ -7,7 +7,7 @@
  *   tile.c      tile expressions, element by element in a layout; reductions; moves between layouts
  *   store.c     stores to global memory, atomics;  combine.c  reduction over a grid axis, combine_cluster.c inside a cluster
  *   mma.c       choice of instruction family, operands matched;  mma_place.c, mma_tile.c  where they lie, how they get there;
- *               mma_sync.c, wgmma.c, tcgen05.c  the families
+ *               mma_sync.c, wgmma.c, tcgen05.c  the families;  pair.c  two CTAs that multiply together;  ranked.c  what differs in a cluster
  */
 #ifndef CODEGEN_GEN_H
 #define CODEGEN_GEN_H
@@ -56,6 +56,7 @@ struct gen_field {
     bool generic_write;       /* filled by st.shared */
     int map;                  /* image map index, -1: not by TMA */
     int map_order[5];         /* the tensor's dimension behind each of the map's */
+    bool half;                /* second operand of a pair: this CTA holds half of its slowest rows */
     int share;                /* CTAs of the cluster that read the same data: each loads a part and multicasts it; 1: none */
     struct field_plan *plan;  /* pipe.h */
 };
@@ -73,9 +74,11 @@ struct gen_pipe {
     struct opd base;          /* shared address of the slot inside produce or consume */
     struct opd held;          /* index of the slot being produced or consumed */
     struct opd full_now;      /* address of the full barrier being produced */
+    struct opd full_pair;     /* paired: that of the first CTA, in the cluster's window */
     bool inside;
     bool by_tma, by_cp_async, by_threads; /* what fills its fields */
     bool multicast;           /* some field is shared by the cluster: releases go to every CTA's empty barrier */
+    bool paired;              /* its slots are read or filled by products of a pair: the first CTA's barriers count both CTAs' arrivals */
     bool commit_releases;     /* its slots are released by the tensor core's own arrival (tcgen05.commit) */
 };
 
@@ -112,6 +115,8 @@ struct gen {
     VEC(const char *) module; /* declarations before the entry */
     struct eval *eval;        /* what evaluation of expressions remembers (codegen/eval.h) */
     struct combine *combine;  /* the combine whose parts meet inside a cluster (combine_cluster.c); NULL: none does */
+    bool pair;                /* the two CTAs of a cluster multiply together; the first one's issuer does it (pair.c) */
+    const char *no_pair;      /* why they do not, where they might */
     bool failed;
     int smem_reserve;         /* left free for exchange buffers when depths are chosen: what an earlier attempt needed */
 };
@@ -206,6 +211,8 @@ void pipe_release(struct gen *g, struct gen_pipe *p, struct opd index, struct op
 struct opd pipe_empty_barrier(struct gen *g, struct gen_pipe *p, struct opd index); /* shared address */
 /* A compiler-made barrier outside pipes: reserves 8 bytes, initialised with `count` at entry. Returns its offset in shared memory. */
 int gen_barrier(struct gen *g, int count);
+/* The first CTA's, of an address in this CTA's shared memory: in the cluster's window. */
+struct opd pair_first(struct gen *g, struct opd address);
 /* Spins until the phase with this parity has completed (try_wait, or test_wait below sm_90). */
 void gen_wait_barrier(struct gen *g, struct opd address, struct opd parity);
 

@@ -37,16 +37,18 @@ void pipe_init(struct gen *g)
     for (int i = 0; i < g->image->maps.n; i++) lir_emit(g->l, "prefetch.param.tensormap [map%d]", i);
 }
 
-void gen_wait_barrier(struct gen *g, struct opd address, struct opd parity)
+static void wait_barrier(struct gen *g, struct opd address, struct opd parity, bool cluster)
 {
     struct lir *l = g->l;
     struct opd done = lir_reg(l, RC_PRED);
     int again = lir_label(l);
     lir_place(l, again);
-    const char *wait = target_has(g->target, HAS_TMA) ? "mbarrier.try_wait.parity.shared::cta.b64" : "mbarrier.test_wait.parity.shared.b64";
+    const char *wait = cluster ? "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64" : target_has(g->target, HAS_TMA) ? "mbarrier.try_wait.parity.shared::cta.b64" : "mbarrier.test_wait.parity.shared.b64";
     lir_emit(l, "%s %r, [%r], %r", wait, done, address, parity);
     lir_emit(l, "@!%r bra %l", done, again);
 }
+
+void gen_wait_barrier(struct gen *g, struct opd address, struct opd parity) { wait_barrier(g, address, parity, false); }
 
 static struct opd barrier_address(struct gen *g, int offset, struct opd index)
 {
@@ -81,6 +83,13 @@ static void advance(struct gen *g, struct gen_pipe *p)
     lir_emit(l, "setp.eq.s32 %r, %r, %d", wrap, p->index, p->depth);
     lir_emit(l, "selp.b32 %r, 0, %r, %r", p->index, p->index, wrap);
     lir_emit(l, "@%r xor.b32 %r, %r, 1", wrap, p->phase, p->phase);
+}
+
+/* What threads of both CTAs of a pair stored before they arrived is seen, too. */
+static void wait_full(struct gen *g, struct gen_pipe *p)
+{
+    bool stored = p->by_threads || (p->ir->home && p->flags >= 0);
+    wait_barrier(g, barrier_address(g, p->full, p->held), p->phase, p->paired && stored);
 }
 
 static struct opd slot_base(struct gen *g, struct gen_pipe *p, struct opd index)
@@ -177,6 +186,10 @@ static void unguard(struct gen *g, int skip)
 static void arrive_full(struct gen *g, struct gen_pipe *p)
 {
     lir_emit(g->l, "bar.warp.sync 0xffffffff");
+    if (p->paired) {
+        lir_emit(g->l, "@%r mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r]", gen_elect(g), p->full_pair);
+        return;
+    }
     struct opd first = gen_elect(g), state = lir_reg(g->l, RC_B64);
     lir_emit(g->l, "@%r mbarrier.arrive.shared.b64 %r, [%r]", first, state, p->full_now);
 }
@@ -201,7 +214,7 @@ static void consume_acc(struct gen *g, struct ir_stmt *s)
 {
     struct gen_pipe *p = s->pipe->cg;
     p->held = held_index(g, p);
-    gen_wait_barrier(g, barrier_address(g, p->full, p->held), p->phase);
+    wait_full(g, p);
     p->inside = true;
     g->family->slot_begin(g, p);
     gen_block(g, &s->body);
@@ -240,10 +253,11 @@ void gen_produce(struct gen *g, struct ir_stmt *s)
     unguard(g, skip);
     p->base = slot_base(g, p, p->held);
     p->full_now = barrier_address(g, p->full, p->held);
+    if (p->paired) p->full_pair = pair_first(g, p->full_now);
     p->inside = true;
-    if (p->by_tma) {
-        guard(g, is_issuer(g), &skip);
-        lir_emit(l, "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r], %d", lir_in_reg(l, p->full_now, RC_B32), p->tx_bytes);
+    if (p->by_tma) { /* a pair's first CTA expects what is copied to both */
+        guard(g, p->paired ? lir_pand(l, is_issuer(g), lir_cmp(l, "eq", g->cta_rank, opd_imm(0))) : is_issuer(g), &skip);
+        lir_emit(l, "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r], %d", lir_in_reg(l, p->full_now, RC_B32), p->tx_bytes * (p->paired ? 2 : 1));
         unguard(g, skip);
     }
     gen_block(g, &s->body);
@@ -276,7 +290,8 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
         start[i] = lir_in_reg(l, index_start(g, s->expr->args[f->map_order[i]]), RC_B32);
         int axis = plan->walks[f->map_order[i]];
         if (axis < 0 || !i) continue;
-        if (f->ir->axes[axis]->tile / f->share > 256) slow = i; /* the slowest rows, in several boxes */
+        if (f->ir->axes[axis]->tile / pipe_cut(f) > 256) slow = i; /* the slowest rows, in several boxes */
+        if (f->half && axis == pipe_slowest_axis(f)) start[i] = lir_in_reg(l, lir_add(l, start[i], lir_mul(l, g->cta_rank, opd_imm(f->ir->axes[axis]->tile / 2))), RC_B32);
         if (f->share > 1 && axis == pipe_slowest_axis(f)) {           /* this CTA's part of what the cluster shares */
             part = lir_mul(l, g->cta_rank, opd_imm(f->panel_bytes / f->share));
             start[i] = lir_in_reg(l, lir_add(l, start[i], lir_mul(l, g->cta_rank, opd_imm(f->ir->axes[axis]->tile / f->share))), RC_B32);
@@ -297,8 +312,8 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
                 lir_emit(l, "cp.async.bulk.tensor.%dd.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%r], [%r, %R], [%r], %r", m->rank,
                          to, map, coord, m->rank, p->full_now, lir_in_reg(l, opd_imm((1 << f->share) - 1), RC_B16));
             else
-                lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes [%r], [%r, %R], [%r]", m->rank, where,
-                         to, map, coord, m->rank, p->full_now);
+                lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes%s [%r], [%r, %R], [%r]", m->rank, where, p->paired ? ".cta_group::2" : "",
+                         to, map, coord, m->rank, p->paired ? p->full_pair : p->full_now);
         }
     unguard(g, skip);
 }
@@ -376,7 +391,8 @@ void pipe_release(struct gen *g, struct gen_pipe *p, struct opd index, struct op
         return;
     }
     struct opd first = lir_pand(l, gen_elect(g), pred), state = lir_reg(l, RC_B64);
-    lir_emit(l, "@%r mbarrier.arrive.shared.b64 %r, [%r]", first, state, barrier);
+    if (p->paired) lir_emit(l, "@%r mbarrier.arrive.shared::cluster.b64 _, [%r]", first, pair_first(g, barrier));
+    else lir_emit(l, "@%r mbarrier.arrive.shared.b64 %r, [%r]", first, state, barrier);
 }
 
 void gen_consume(struct gen *g, struct ir_stmt *s)
@@ -387,7 +403,7 @@ void gen_consume(struct gen *g, struct ir_stmt *s)
         return;
     }
     p->held = held_index(g, p);
-    gen_wait_barrier(g, barrier_address(g, p->full, p->held), p->phase);
+    wait_full(g, p);
     p->base = slot_base(g, p, p->held);
     p->inside = true;
     gen_block(g, &s->body);

@@ -16,11 +16,29 @@ struct field_plan {
     int walks[IR_RANK]; /* by dimension of the tensor read: which of the field's axes walks it, -1: none */
 };
 
+/* What a field is filled by and read as. */
+struct field_use {
+    struct ir_stmt *fill;
+    struct gen_role *producer;
+    struct ir_axis *contracted; /* axis of the field that an mma contracts */
+    bool mma;
+};
+
+/* Hardware copies move whole 16 bytes: rows, origins along them, and (checked at launch) strides. walks: as in field_plan. */
+enum fill_kind pipe_fill_kind(struct gen *g, const struct ir_field *f, const struct ir_expr *e, int *walks);
+bool pipe_consumed(const ir_block *b, const struct ir_pipe *p);
+
+/* Decides whether the two CTAs of a cluster multiply together (pair.c). Before fields have their layouts. */
+void pair_plan(struct gen *g, const struct field_use *uses);
+
 /* Fills a slot's field with computed elements (fill.c). */
 void fill_computed(struct gen *g, const struct gen_field *f, const struct ir_stmt *s);
 
 /* The field's slowest row axis (index into its axes): cut where a box is too tall, or shared by a cluster. -1: none. */
 int pipe_slowest_axis(const struct gen_field *f);
+
+/* Into how many parts it is cut there, of which each CTA loads one. */
+int pipe_cut(const struct gen_field *f);
 
 /* A descriptor of t without its boxes (all 1): the inner dimension, then those that an axis walks (walks[d] >= 0), the last
  * axis first, then those that stand still (-1). order[i]: the tensor's dimension behind the map's i. */

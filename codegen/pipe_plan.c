@@ -3,6 +3,7 @@
 #include "codegen/pipe.h"
 
 #include "codegen/eval.h"
+#include "codegen/ranked.h"
 
 #include <string.h>
 
@@ -19,13 +20,6 @@ struct gen_pipe *pipe_of(struct gen *g, const struct ir_pipe *p)
 }
 
 /* ---- who fills and reads what ---- */
-
-struct field_use {
-    struct ir_stmt *fill;
-    struct gen_role *producer;
-    struct ir_axis *contracted; /* axis of the field that an mma contracts */
-    bool mma;
-};
 
 struct scan {
     struct gen *g;
@@ -143,59 +137,7 @@ static int64_t start_divisor(struct gen *g, const struct ir_expr *e)
     return gcd(start_divisor(g, e->args[0]), start_divisor(g, e->args[1]));
 }
 
-/* ---- what differs between the CTAs of a cluster ---- */
-
-struct rank_scan {
-    bool *axes, *vars; /* by id: depends on the CTA's rank */
-    bool changed;
-};
-
-static bool ranked(const struct rank_scan *rs, const struct ir_expr *e)
-{
-    if (!e) return false;
-    if (e->kind == E_rank) return true;
-    if (e->kind == E_get && rs->vars[e->var->id]) return true;
-    const struct ir_axis *x = e->kind == E_coord || e->kind == E_origin || e->kind == E_limit ? e->axis : NULL;
-    for (; x; x = x->of)
-        if (rs->axes[x->id]) return true;
-    for (int i = 0; i < e->nargs; i++)
-        if (ranked(rs, e->args[i])) return true;
-    return false;
-}
-
-static void mark(struct rank_scan *rs, bool *flag, bool on)
-{
-    rs->changed |= on && !*flag;
-    *flag |= on;
-}
-
-static void ranked_stmts(struct rank_scan *rs, const ir_block *b)
-{
-    for (int i = 0; i < b->n; i++) {
-        const struct ir_stmt *s = b->at[i];
-        bool on = ranked(rs, s->expr) || ranked(rs, s->expr2);
-        if (s->kind == S_bind) mark(rs, &rs->axes[s->axis->id], on);
-        else if (s->var && !s->var->naxes) mark(rs, &rs->vars[s->var->id], on);
-        ranked_stmts(rs, &s->body);
-        ranked_stmts(rs, &s->other);
-    }
-}
-
-static struct rank_scan scan_ranks(struct gen *g)
-{
-    struct rank_scan rs = { 0 };
-    int axes = 1, vars = 1;
-    for (int i = 0; i < g->fn->axes.n; i++) axes += g->fn->axes.at[i]->id + 1;
-    for (int i = 0; i < g->fn->vars.n; i++) vars += g->fn->vars.at[i]->id + 1;
-    rs.axes = new_n(g->arena, bool, axes);
-    rs.vars = new_n(g->arena, bool, vars);
-    do {
-        rs.changed = false;
-        ranked_stmts(&rs, &g->fn->task);
-        for (int i = 0; i < g->fn->roles.n; i++) ranked_stmts(&rs, &g->fn->roles.at[i]->body);
-    } while (rs.changed);
-    return rs;
-}
+/* ---- what the CTAs of a cluster share ---- */
 
 /* How many CTAs can share the loading of a field: all of the cluster when none of its coordinates depends on the rank and
  * its slowest rows divide into parts of whole swizzle patterns. */
@@ -203,7 +145,7 @@ static int sharers(struct gen *g, const struct gen_field *f, const struct ir_exp
 {
     int n = g->fn->cluster;
     if (n <= 1 || (g->family && target_has(g->target, HAS_TCGEN05))) return 1;
-    struct rank_scan rs = scan_ranks(g);
+    struct rank_scan rs = ranked_scan(g);
     if (ranked(&rs, read)) return 1;
     for (int i = 0; i < f->ir->naxes; i++) {
         if (i == f->inner) continue;
@@ -226,6 +168,7 @@ static void field_layout(struct gen_field *f, bool swizzled, int least_rows)
     f->rows = 1;
     for (int i = 0; i < ir->naxes; i++)
         if (i != f->inner) f->rows *= ir->axes[i]->tile;
+    if (f->half) f->rows /= 2;
     int row_bytes = f->cols * f->elem_bits / 8;
     f->swizzle = 0;
     if (swizzled && f->rows >= least_rows)
@@ -265,8 +208,7 @@ static void scales_layout(struct gen_field *f)
     f->bytes = f->panels * f->panel_bytes;
 }
 
-/* Hardware copies move whole 16 bytes: rows, origins along them, and (checked at launch) strides. */
-static enum fill_kind fill_kind(struct gen *g, const struct ir_field *f, const struct ir_expr *e, int *walks)
+enum fill_kind pipe_fill_kind(struct gen *g, const struct ir_field *f, const struct ir_expr *e, int *walks)
 {
     if (!plain_box(f, e, walks)) return FILL_COMPUTED;
     const struct ir_tensor *t = e->tensor;
@@ -281,6 +223,8 @@ static enum fill_kind fill_kind(struct gen *g, const struct ir_field *f, const s
     }
     return FILL_TMA;
 }
+
+int pipe_cut(const struct gen_field *f) { return f->half ? 2 : f->share; }
 
 int pipe_slowest_axis(const struct gen_field *f)
 {
@@ -314,7 +258,7 @@ static int field_map(struct gen *g, const struct gen_field *f, const struct ir_e
     for (int i = 1; i < m.rank; i++) {
         int axis = walks[order[i]];
         if (axis < 0) continue;
-        int tile = f->ir->axes[axis]->tile / (axis == pipe_slowest_axis(f) ? f->share : 1);
+        int tile = f->ir->axes[axis]->tile / (axis == pipe_slowest_axis(f) ? pipe_cut(f) : 1);
         m.box[i] = (uint32_t)(tile > 256 ? 256 : tile);
     }
     vec_push(g->arena, &g->image->maps, m);
@@ -389,7 +333,7 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
         scales_layout(f);
         return;
     }
-    plan->kind = fill_kind(g, f->ir, u->fill->expr, plan->walks);
+    plan->kind = pipe_fill_kind(g, f->ir, u->fill->expr, plan->walks);
     f->inner = f->ir->naxes ? f->ir->naxes - 1 : 0;
     if (plan->kind != FILL_COMPUTED) f->inner = plan->walks[u->fill->expr->tensor->inner];
     else if (u->contracted && !either_major(g, f, u->fill->expr))
@@ -583,6 +527,7 @@ void pipe_plan(struct gen *g)
     }
     for (int i = 0; i < g->roles.n; i++)
         g->roles.at[i].single = g->roles.at[i].produces && !g->roles.at[i].consumes && !g->roles.at[i].has_mma;
+    pair_plan(g, sc.uses);
     for (int i = 0; i < fn->pipes.n; i++) {
         struct gen_pipe *p = fn->pipes.at[i]->cg;
         for (int k = 0; k < p->ir->fields.n; k++) {
@@ -626,10 +571,10 @@ bool pipe_only_fills(const ir_block *b)
 
 /* ---- arrival counts ---- */
 
-static bool consumes_pipe(const ir_block *b, const struct ir_pipe *p)
+bool pipe_consumed(const ir_block *b, const struct ir_pipe *p)
 {
     for (int i = 0; i < b->n; i++)
-        if ((b->at[i]->kind == S_consume && b->at[i]->pipe == p) || consumes_pipe(&b->at[i]->body, p) || consumes_pipe(&b->at[i]->other, p)) return true;
+        if ((b->at[i]->kind == S_consume && b->at[i]->pipe == p) || pipe_consumed(&b->at[i]->body, p) || pipe_consumed(&b->at[i]->other, p)) return true;
     return false;
 }
 
@@ -649,12 +594,13 @@ void pipe_counts(struct gen *g)
         }
         if (p->ir->home) /* the commit, and the flag's own arrival */
             computed = false, p->full_count = p->producer->has_mma ? p->flags < 0 ? 1 : 2 : p->producer->warps;
-        else p->full_count = tma + (cp ? p->producer->warps * 32 : 0) + (computed ? p->producer->warps : 0);
+        else p->full_count = tma + (cp ? p->producer->warps * 32 : 0) + (computed ? p->producer->warps * (p->paired ? 2 : 1) : 0);
         for (int r = 0; r < g->roles.n; r++) {
             struct gen_role *role = &g->roles.at[r];
-            if (!consumes_pipe(&role->ir->body, p->ir)) continue;
+            if (!pipe_consumed(&role->ir->body, p->ir)) continue;
             /* every warp arrives beside the commit, so that none falls a round behind */
-            if (commits && role->has_mma && async) p->empty_count += 1 + role->warps;
+            if (p->paired) p->empty_count += p->ir->home ? 2 * role->warps : 1; /* the drains of both; the commit alone */
+            else if (commits && role->has_mma && async) p->empty_count += 1 + role->warps;
             else p->empty_count += role->warps;
         }
         if (p->multicast) p->empty_count *= g->fn->cluster;

@@ -4,7 +4,8 @@
  * first thread issues its mma and commits slots back to their pipes; the other warps only follow. To read an
  * accumulator the issuer commits to a barrier, all warps wait for it and load their lanes; they meet before anything may
  * overwrite it. Row m of an accumulator is lane m % 128, further blocks of 128 rows take further columns; with 64 rows,
- * each warp finds 16 of them in its first lanes. PTX ISA, "Tensorcore 5th Generation Instructions". */
+ * each warp finds 16 of them in its first lanes. Where two CTAs multiply together (pair.c), the first one's thread issues and
+ * commits for both. PTX ISA, "Tensorcore 5th Generation Instructions". */
 #include "codegen/tcgen05.h"
 #include "compiler/scales.h"
 
@@ -14,6 +15,9 @@ static int ceil_to(int x, int unit) { return (x + unit - 1) / unit; }
 static int block_rows(const struct mma_acc *acc) { return acc->rows <= 64 ? 64 : BLOCK_ROWS; }
 static int blocks(const struct mma_acc *acc) { return ceil_to(acc->rows, BLOCK_ROWS); }
 static int padded(const struct mma_acc *acc) { return ceil_to(acc->cols, COLUMN_UNIT) * COLUMN_UNIT; }
+
+/* CTAs that multiply together. */
+static int group(const struct gen *g) { return g->pair ? 2 : 1; }
 
 /* ---- plan ---- */
 
@@ -150,8 +154,8 @@ static void setup(struct gen *g)
     struct mma_tmem *t = &mma_state(g)->tmem;
     int skip = first_warp(g);
     struct opd to = lir_add(g->l, g->smem, opd_imm(t->address));
-    lir_emit(g->l, "tcgen05.alloc.cta_group::1.sync.aligned.shared::cta.b32 [%r], %d", to, t->columns);
-    lir_emit(g->l, "tcgen05.relinquish_alloc_permit.cta_group::1.sync.aligned");
+    lir_emit(g->l, "tcgen05.alloc.cta_group::%d.sync.aligned.shared::cta.b32 [%r], %d", group(g), to, t->columns);
+    lir_emit(g->l, "tcgen05.relinquish_alloc_permit.cta_group::%d.sync.aligned", group(g));
     lir_place(g->l, skip);
     lir_emit(g->l, "tcgen05.fence::before_thread_sync");
 }
@@ -166,7 +170,7 @@ static struct opd allocation(struct gen *g)
 static void teardown(struct gen *g)
 {
     int skip = first_warp(g);
-    lir_emit(g->l, "tcgen05.dealloc.cta_group::1.sync.aligned.b32 %r, %d", allocation(g), mma_state(g)->tmem.columns);
+    lir_emit(g->l, "tcgen05.dealloc.cta_group::%d.sync.aligned.b32 %r, %d", group(g), allocation(g), mma_state(g)->tmem.columns);
     lir_place(g->l, skip);
 }
 
@@ -224,6 +228,12 @@ static void begin_role(struct gen *g)
 
 static void commit(struct gen *g, struct opd barrier)
 {
+    if (g->pair) {
+        lir_emit(g->l, "bar.warp.sync 0xffffffff"); /* none of the warp waits for a phase that this may end twice */
+        lir_emit(g->l, "@%r tcgen05.commit.cta_group::2.mbarrier::arrive::one.shared::cluster.multicast::cluster.b64 [%r], %r", mma_state(g)->tmem.issue, barrier,
+                 lir_in_reg(g->l, opd_imm(3), RC_B16));
+        return;
+    }
     lir_emit(g->l, "@%r tcgen05.commit.cta_group::1.mbarrier::arrive::one.shared::cluster.b64 [%r]", mma_state(g)->tmem.issue, barrier);
 }
 
@@ -243,7 +253,7 @@ static void flush(struct gen *g)
 static void consume_end(struct gen *g, struct gen_pipe *p)
 {
     if (p->commit_releases) commit(g, pipe_empty_barrier(g, p, p->held));
-    pipe_release(g, p, p->held, opd_imm(1));
+    if (!p->paired) pipe_release(g, p, p->held, opd_imm(1));
 }
 
 /* ---- mma ---- */
@@ -306,13 +316,13 @@ static void issue_part(struct gen *g, const struct mma_op *op, const struct tcge
     const char *kind = tcgen05_type(op->a.type)->kind;
     int id_a = 0, id_b = 0;
     if (!scales) {
-        struct opd idesc = lir_in_reg(l, opd_imm((int32_t)instruction_descriptor(op, p->rows, p->cols, 0, 0)), RC_B32);
-        lir_emit(l, "tcgen05.mma.cta_group::1.kind::%s [%r], %r, %r, %r, %r", kind, p->d, p->a, p->b, idesc, p->keep);
+        struct opd idesc = lir_in_reg(l, opd_imm((int32_t)instruction_descriptor(op, p->rows * group(g), p->cols, 0, 0)), RC_B32);
+        lir_emit(l, "tcgen05.mma.cta_group::%d.kind::%s [%r], %r, %r, %r, %r", group(g), kind, p->d, p->a, p->b, idesc, p->keep);
         return;
     }
     struct opd sa = tcgen05_scale(g, op, scales, false, p->step, p->row, &id_a), sb = tcgen05_scale(g, op, scales, true, p->step, p->col, &id_b);
-    struct opd idesc = lir_in_reg(l, opd_imm((int32_t)instruction_descriptor(op, p->rows, p->cols, id_a, id_b)), RC_B32);
-    lir_emit(l, "tcgen05.mma.cta_group::1.kind::%s.block_scale.scale_vec::%dX [%r], %r, %r, %r, [%r], [%r], %r", op->a.type == TY_e2m1 ? kind : "mxf8f6f4",
+    struct opd idesc = lir_in_reg(l, opd_imm((int32_t)instruction_descriptor(op, p->rows * group(g), p->cols, id_a, id_b)), RC_B32);
+    lir_emit(l, "tcgen05.mma.cta_group::%d.kind::%s.block_scale.scale_vec::%dX [%r], %r, %r, %r, [%r], [%r], %r", group(g), op->a.type == TY_e2m1 ? kind : "mxf8f6f4",
              op->step_k / SCALE_BLOCK, p->d, p->a, p->b, idesc, sa, sb, p->keep);
 }
 
@@ -460,20 +470,33 @@ static void slot_begin(struct gen *g, struct gen_pipe *p)
     acc->filled = lir_cmp(l, "ne", flag, opd_imm(0));
 }
 
+/* Whether the slot holds a value; the arrival carries it. To both CTAs of a pair. */
+static void tell_flag(struct gen *g, const struct gen_pipe *p, struct opd value)
+{
+    struct lir *l = g->l;
+    struct opd issue = mma_state(g)->tmem.issue, state = lir_reg(l, RC_B64);
+    struct opd at = lir_in_reg(l, lir_add(l, lir_add(l, g->smem, lir_shl(l, p->held, 2)), opd_imm(p->flags)), RC_B32);
+    for (int cta = 0; cta < group(g) && g->pair; cta++) {
+        struct opd there = lir_reg(l, RC_B32), full = lir_reg(l, RC_B32);
+        lir_emit(l, "mapa.shared::cluster.u32 %r, %r, %d", there, at, cta);
+        lir_emit(l, "mapa.shared::cluster.u32 %r, %r, %d", full, lir_in_reg(l, p->full_now, RC_B32), cta);
+        lir_emit(l, "@%r st.shared::cluster.b32 [%r], %r", issue, there, value);
+        lir_emit(l, "@%r mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%r]", issue, full);
+    }
+    if (g->pair) return;
+    lir_emit(l, "@%r st.shared.b32 [%r], %r", issue, at, value);
+    lir_emit(l, "@%r mbarrier.arrive.shared.b64 %r, [%r]", issue, state, p->full_now);
+}
+
 static void slot_end(struct gen *g, struct gen_pipe *p)
 {
     struct lir *l = g->l;
-    struct mma_tmem *t = &mma_state(g)->tmem;
     struct mma_acc *acc = mma_acc_of(g, p->ir->home);
     if (p->producer != g->role || !g->role->has_mma) {
         lir_emit(l, "tcgen05.fence::before_thread_sync");
         return;
     }
-    if (p->flags >= 0) { /* its arrival carries the flag, the commit's what the products wrote */
-        struct opd at = lir_in_reg(l, lir_add(l, lir_add(l, g->smem, lir_shl(l, p->held, 2)), opd_imm(p->flags)), RC_B32), state = lir_reg(l, RC_B64);
-        lir_emit(l, "@%r st.shared.b32 [%r], %r", t->issue, at, lir_sel(l, acc->keep, opd_imm(1), opd_imm(0), RC_B32));
-        lir_emit(l, "@%r mbarrier.arrive.shared.b64 %r, [%r]", t->issue, state, p->full_now);
-    }
+    if (p->flags >= 0) tell_flag(g, p, lir_sel(l, acc->keep, opd_imm(1), opd_imm(0), RC_B32)); /* the commit's arrival: what the products wrote */
     commit(g, p->full_now);
 }
 

@@ -39,7 +39,7 @@ static void copy_side(struct gen *g, const struct mma_op *op, bool b, struct opd
     struct opd low = mma_descriptor_low(g, pipe_field_base(g, field_of(op, b)), 0);
     for (int i = 0; i < words(op) * blocks(op, b); i++) {
         struct opd from = mma_descriptor(g, lir_add(g->l, low, opd_imm(i * (BLOCK_BYTES >> 4))), high);
-        lir_emit(g->l, "tcgen05.cp.cta_group::1.32x128b.warpx4 [%r], %r", lir_add(g->l, to, opd_imm(i * BLOCK_COLUMNS)), from);
+        lir_emit(g->l, "tcgen05.cp.cta_group::%d.32x128b.warpx4 [%r], %r", g->pair ? 2 : 1, lir_add(g->l, to, opd_imm(i * BLOCK_COLUMNS)), from);
     }
 }
 
