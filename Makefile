@@ -2,6 +2,7 @@
 # make test       builds and runs every test
 # make check      the same with -Werror, AddressSanitizer and UBSan, and the order of includes
 # make demo       from a bare Debian 12 to a kernel that ran, in one command
+# make threads    32 threads on one library, under ThreadSanitizer
 # make docs       docs/cli.md, written anew from the tables
 # make diff       PTX of every kernel and target against the last commit's
 # make python     build/_fast.abi3.so, the call path of the Python package (it works without, slower)
@@ -26,7 +27,7 @@ CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 TEST_SRC := $(shell find tests -name 'test_*.c' 2>/dev/null | sort)
 TEST_EXE := $(TEST_SRC:%.c=$(B)/%)
 
-.PHONY: all lib tests tools test check includes docs demo diff python install clean
+.PHONY: all lib tests tools test check threads includes docs demo diff python install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -76,6 +77,11 @@ test: tools
 
 check: includes
 	$(MAKE) test B=build/check EXTRA="-Werror -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer"
+
+# The tests that share things between threads, under ThreadSanitizer.
+threads:
+	$(MAKE) lib build/threads/tests/runtime/test_threads B=build/threads CFLAGS="-O1 -g -fsanitize=thread"
+	TSAN_OPTIONS=halt_on_error=1 build/threads/tests/runtime/test_threads
 
 # dsl -> compiler -> codegen -> runtime: a folder includes itself and what stands to its left; the emulator only dsl/base.h, dsl/diag.h.
 includes:

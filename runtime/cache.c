@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- SHA-256 (FIPS 180-4) ------------------------------------------------------------------------------------ */
@@ -290,4 +291,24 @@ bool cache_remove(const char *name)
     bool ok = !unlinkat(folder, name, 0);
     close(folder);
     return ok;
+}
+
+/* ".0123456789abcdef.PID.N", as put_file names them. */
+static bool is_temporary(const char *s)
+{
+    return s[0] == '.' && strspn(s + 1, "0123456789abcdef") == 16 && s[17] == '.';
+}
+
+int cache_sweep(int64_t seconds)
+{
+    char where[4096];
+    struct stat st;
+    int swept = 0, folder = cache_folder(where, sizeof where) ? open_folder(where, false) : -1;
+    DIR *d = folder < 0 ? NULL : fdopendir(folder);
+    if (!d) return 0;
+    for (struct dirent *e; (e = readdir(d));)
+        if (is_temporary(e->d_name) && !fstatat(folder, e->d_name, &st, AT_SYMLINK_NOFOLLOW) && (int64_t)st.st_mtime + seconds < (int64_t)time(NULL))
+            swept += !unlinkat(folder, e->d_name, 0);
+    closedir(d);
+    return swept;
 }

@@ -33,5 +33,7 @@ struct cache_item {
 /* Every entry of the folder, in no order; `see` returns false to stop. Entries are verified only if asked. */
 bool cache_each(bool verify, bool (*see)(void *state, const struct cache_item *item), void *state);
 bool cache_remove(const char *name);
+/* Takes away what writers that were killed left behind: temporary files older than so many seconds. How many there were. */
+int cache_sweep(int64_t seconds);
 
 #endif

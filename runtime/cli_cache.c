@@ -58,6 +58,7 @@ int cli_verb_cache(struct cli *c)
     s.all = clear;
     s.before = prune ? (int64_t)time(NULL) - (int64_t)days * 86400 : 0;
     cache_each(s.list || info, survey, &s);
+    if (prune || clear) cache_sweep(3600);
     if (info) return show_info(folder, &s);
     if (prune) printf("%d of %d entries were not used for %d days and are gone\n", s.removed, s.entries, days);
     if (clear) printf("%d entries are gone\n", s.removed);

@@ -307,23 +307,42 @@ static enum dgk_status prepared(struct dgk_kernel *k, const dgk_value *values, i
 
 /* ---- tensors of the host ------------------------------------------------------------------------------------- */
 
+/* A call on tensors of the host, checked in full, before anything is copied. What it leaves in `c` is for launch_end. */
+static enum dgk_status bind_host(struct dgk_kernel *k, const dgk_value *values, int n, struct call *c, struct tensor *tensors, struct variant **v,
+                                 struct fault *why)
+{
+    struct wanted w;
+    enum dgk_status s;
+    if ((s = variant_want(k, values, n, &w, why)) || (s = variant_find(k, &w, true, v, NULL, why)) || (s = variant_load(k, *v, why))) return s;
+    launch_open(c, (*v)->image, k->context->device);
+    c->sms = k->context->sms;
+    c->keep_outputs = true;
+    give(c, tensors, k, &w, values, n);
+    if (!(s = outputs_given(c, why)) && !(s = launch_bind(c, why)) && !(s = dims_agree(c, k, &w, why))) return DGK_OK;
+    launch_end(c);
+    return s;
+}
+
 /* Copied there, launched, copied back; addresses of the device stand among them as they are. */
 static enum dgk_status call_host(struct dgk_kernel *k, const dgk_value *values, int n, struct fault *why)
 {
-    struct wanted w;
     struct variant *v;
     struct call c;
     struct tensor tensors[SLOTS_MAX];
-    enum dgk_status s;
-    if ((s = variant_want(k, values, n, &w, why)) || (s = variant_find(k, &w, true, &v, NULL, why)) || (s = variant_load(k, v, why))) return s;
-    launch_open(&c, v->image, k->context->device);
-    c.sms = k->context->sms;
-    c.keep_outputs = true;
-    give(&c, tensors, k, &w, values, n);
-    if (!(s = outputs_given(&c, why)) && !(s = launch_bind(&c, why)) && !(s = dims_agree(&c, k, &w, why)) && !(s = launch_place(&c, why)) &&
-        !(s = launch_prepare(&c, v->module, why)) && !(s = launch_run(&c, why)))
-        s = launch_fetch(&c, why);
+    enum dgk_status s = bind_host(k, values, n, &c, tensors, &v, why);
+    if (s) return s;
+    if (!(s = launch_place(&c, why)) && !(s = launch_prepare(&c, v->module, why)) && !(s = launch_run(&c, why))) s = launch_fetch(&c, why);
     launch_end(&c);
+    return s;
+}
+
+static enum dgk_status prepare_host(struct dgk_kernel *k, const dgk_value *values, int n, struct fault *why)
+{
+    struct variant *v;
+    struct call c;
+    struct tensor tensors[SLOTS_MAX];
+    enum dgk_status s = bind_host(k, values, n, &c, tensors, &v, why);
+    if (!s) launch_end(&c);
     return s;
 }
 
@@ -347,6 +366,8 @@ enum dgk_status check_values(const struct dgk_kernel *k, const dgk_value *values
             return fault_set(why, DGK_BAD_ARGUMENT, "'%s' is a number, not a tensor", i < k->n_args ? k->args[i].name : "a parameter or dimension");
         if (t->type <= 0 || t->type >= TY_COUNT || t->rank < 0 || t->rank > DGK_RANK)
             return fault_set(why, DGK_BAD_ARGUMENT, "argument '%s' has type %d and rank %d, which are none", k->args[i].name, t->type, t->rank);
+        if (t->place != DGK_HOST && t->place != DGK_DEVICE)
+            return fault_set(why, DGK_BAD_ARGUMENT, "argument '%s' has place %d, which is neither the host nor the device", k->args[i].name, t->place);
     }
     return DGK_OK;
 }
@@ -392,13 +413,10 @@ int dgk_prepare(dgk_kernel *k, const dgk_value *values, int n)
 {
     struct fault *why = fault_here();
     struct entry *e;
-    struct wanted w;
-    struct variant *v;
     enum dgk_status s = DGK_FORKED;
     if (forked(k->context, why) || (s = check_values(k, values, &n, why))) return (int)s;
     void *before = kernel_begin(k);
-    if (!any_host(values, n)) s = prepared(k, values, n, NULL, &e, why);
-    else if (!(s = variant_want(k, values, n, &w, why)) && !(s = variant_find(k, &w, true, &v, NULL, why))) s = variant_load(k, v, why);
+    s = any_host(values, n) ? prepare_host(k, values, n, why) : prepared(k, values, n, NULL, &e, why);
     kernel_end(k, before);
     return (int)s;
 }

@@ -192,6 +192,7 @@ static enum dgk_status look_before(struct dgk_kernel *k, const dgk_value *values
             st->before[i] = st->after[i] = scalar_of(a, w->type[i], &values[i]);
             continue;
         }
+        if (!values[i].tensor) return fault_set(why, DGK_BAD_ARGUMENT, "argument '%s' is a number; a tensor is wanted", k->args[i].name);
         if (values[i].tensor->place != DGK_HOST) return fault_set(why, DGK_BAD_ARGUMENT, "a check needs tensors of the host; '%s' is on the device", k->args[i].name);
         tensor_as(&st->tensors[i], values[i].tensor, w->type[i]);
         st->after[i] = st->before[i] = view_of(&st->tensors[i]);
@@ -249,7 +250,7 @@ int dgk_check(dgk_kernel *k, const dgk_value *values, int n, char **text)
     struct fault *why = fault_here();
     struct arena a = { 0 };
     struct buf out = { 0 };
-    enum dgk_status s = check_values(k, values, &n, why);
+    enum dgk_status s = (enum dgk_status)dgk_prepare(k, values, n);
     struct state *st = calloc(1, sizeof *st);
     if (!s) s = st ? check_call(k, values, n, st, &a, &out, why) : fault_set(why, DGK_NO_MEMORY, "no memory for a check");
     for (int i = 0; st && i < k->n_args; i++) tensor_free(&st->copies[i]);

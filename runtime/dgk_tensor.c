@@ -96,7 +96,9 @@ bool tensor_as(struct tensor *out, const struct dgk_tensor *in, enum type want)
     memcpy(out->shape, in->shape, sizeof out->shape);
     memcpy(out->stride, in->stride, sizeof out->stride);
     if (in->place == DGK_HOST) out->data = (void *)(uintptr_t)in->data;
-    else out->address = in->data ? in->data : 256; /* an empty tensor may have no memory; nothing is read there */
+    else out->address = in->data;
+    for (int d = 0; d < in->rank && in->place != DGK_HOST && !in->data; d++)
+        if (in->shape[d] == 0) out->address = 256; /* an empty tensor may have no memory; nothing is read there */
     if (!type_stands_for(out->type, want)) return false;
     bool pairs = want == TY_e2m1 && out->type != TY_e2m1;
     out->type = want;

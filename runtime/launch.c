@@ -90,6 +90,25 @@ static enum dgk_status check_sizes(struct call *c, int i, struct fault *why)
     return DGK_OK;
 }
 
+/* There is memory, and no element lies further than addresses go; a negative stride is for tensors that are copied. */
+static enum dgk_status check_memory(struct call *c, int i, struct fault *why)
+{
+    const struct image_arg *a = arg_of(c, i);
+    const struct tensor *t = c->args[i].tensor;
+    const int64_t most = INT64_C(1) << 52;
+    bool empty = false;
+    if (!t || a->rank == 0) return DGK_OK;
+    for (int d = 0; d < t->rank; d++) empty |= t->shape[d] <= 0;
+    if (empty) return DGK_OK;
+    if (!t->data && !t->address) return fault_set(why, DGK_BAD_ARGUMENT, "argument '%s' has no memory", a->name);
+    for (int d = 0; d < t->rank; d++) {
+        int64_t far = t->stride[d];
+        if (t->shape[d] > 1 && (far > most / t->shape[d] || far < (t->data ? -most / t->shape[d] : 0)))
+            return fault_set(why, DGK_BAD_STRIDE, "argument '%s': dimension %d has stride %" PRId64 "; no memory goes that far", a->name, d, far);
+    }
+    return DGK_OK;
+}
+
 /* Only of tensors on the device: those of the host are laid out as wanted on their way. */
 static enum dgk_status check_layout(struct call *c, int i, struct fault *why)
 {
@@ -171,7 +190,7 @@ enum dgk_status launch_bind(struct call *c, struct fault *why)
     }
     if ((s = check_known(c, why))) return s;
     for (int i = 0; i < n; i++)
-        if ((s = check_sizes(c, i, why)) || (s = check_layout(c, i, why))) return s;
+        if ((s = check_sizes(c, i, why)) || (s = check_memory(c, i, why)) || (s = check_layout(c, i, why))) return s;
     for (int i = 0; i < n; i++) note_strides(c, i);
     return check_requires(c, why);
 }

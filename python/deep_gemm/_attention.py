@@ -72,6 +72,7 @@ def fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, sc
     batch, next_n, heads, dim = q.shape
     blocks, block_kv, one, width = kv_cache.shape
     require(one == 1 and width == dim + 4 and kv_cache.stride(1) == dim + 4, "kv_cache is [blocks, block_kv, 1, dim + 4] of bytes")
+    require(tuple(weights.shape) == (batch * next_n, heads), "weights is [batch * next_n, heads]")
     lens = context_lens if context_lens.dim() == 2 else context_lens.unsqueeze(1)
     require(tuple(lens.shape) == (batch, next_n) or lens.shape[1] == 1, "context_lens is [batch, next_n]")
     if lens.shape[1] != next_n:

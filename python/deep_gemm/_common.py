@@ -158,6 +158,9 @@ def init(library_root_path=None, cuda_home=None):
 
 
 def launch(k, **named):
+    for name, x in named.items():
+        if x is None:
+            raise TypeError(f"{k!r}: argument {name!r} is None")
     if settings.compile_mode:
         return k.prepare(**named)
     return k(**named)

@@ -237,6 +237,8 @@ def m_grouped_fp8_fp4_gemm_nt_masked(a, b, d, masked_m, expected_m, recipe=None,
     if is_fp4(a) or is_fp4(b):
         raise NotImplementedError("m_grouped_fp8_fp4_gemm_nt_masked with FP4 operands: FP8 operands work")
     groups, rows, k = a.shape
+    require(sfa.dim() == 3 and tuple(sfa.shape[:2]) == (groups, rows), "sfa has a row of scales for each row of a")
+    require(tuple(d.shape) == (groups, rows, b.shape[1]), f"d is [{', '.join(map(str, d.shape))}], [{groups}, {rows}, {b.shape[1]}] is wanted")
     sfa = rows_scales(sfa.reshape(groups * rows, -1), k, 128).transpose(-1, -2)
     _grouped((a.reshape(groups * rows, k), sfa), (b, sfb), d.view(groups * rows, -1), masked_m, rows, "masked")
 
@@ -263,6 +265,7 @@ def m_grouped_bf16_gemm_nn_contiguous(a, b, d, grouped_layout, compiled_dims="nk
 @recorded
 def m_grouped_bf16_gemm_nt_masked(a, b, d, masked_m, expected_m, compiled_dims="nk"):
     groups, rows, k = a.shape
+    require(tuple(d.shape) == (groups, rows, b.shape[1]), f"d is [{', '.join(map(str, d.shape))}], [{groups}, {rows}, {b.shape[1]}] is wanted")
     launch(kernel("m_grouped_bf16.dgk", symbol="dgk_m_grouped_bf16_gemm"), A=a.view(groups * rows, k), B=b, WHO=masked_m, PITCH=rows,
            D=d.view(groups * rows, -1), LAYOUT="masked")
 
