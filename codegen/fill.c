@@ -21,7 +21,7 @@ static struct layout *fill_layout(struct gen *g, const struct gen_field *f, cons
     int lanes = f->inner, vec = 128 / f->elem_bits;
     for (int i = 0; i < ir->naxes; i++)
         if (ir->axes[i] == along) lanes = i;
-    while (vec > 1 && f->cols % vec) vec /= 2;
+    while (vec > 1 && f->per_panel % vec) vec /= 2;
     return layout_turned(g->arena, ir->axes, ir->naxes, f->inner, vec, lanes, g->role->warps);
 }
 
@@ -61,7 +61,7 @@ static void fill_part(struct gen *g, void *ctx, const struct layout *lay, const 
     struct opd *v = gen_tile(g, s->expr, lay), elements[128];
     struct layout *mine = layout_project(g->arena, lay, axes, eval_axes(g, s->expr, axes));
     int n = layout_regs(lay), vec = lay->n && lay->digit[0].place == LAY_REG && lay->digit[0].axis == f->inner && lay->digit[0].stride == 1 ? lay->digit[0].extent : 1;
-    while (vec * f->elem_bits > 128 || (vec > 1 && f->cols % vec)) vec /= 2;
+    while (vec * f->elem_bits > 128 || (vec > 1 && f->per_panel % vec)) vec /= 2;
     vec &= -vec; /* a power of two: rows are whole numbers of these */
     if (vec * f->elem_bits < 8) gen_error(g, s->span, "'%s' holds two elements a byte; its inner axis must have an even extent", f->ir->name);
     struct opd one = gen_first_copy(g, lay);

@@ -193,6 +193,8 @@ static int columns(const struct mma_acc *acc)
 
 static void check_op(struct gen *g, struct mma_op *op)
 {
+    if (op->s->factors.n && tcgen05_scale_type(op) == TY_ue4m3 && op->a.type != TY_e2m1)
+        gen_error(g, op->s->span, "ue4m3 scales are for fp4 that lies along what is summed over; these operands are widened to %s", type_name(op->a.type));
     bool parts = columns(op->acc) < padded(op->acc);
     if (!check_major(g, op, &op->a) || !check_major(g, op, &op->b)) return;
     if (mma_check_descriptor(g, op, &op->a, block_rows(op->acc))) mma_check_descriptor(g, op, &op->b, parts ? columns(op->acc) : op->b.form.per_panel);
@@ -275,11 +277,11 @@ static const struct tcgen05_type *tcgen05_type(enum type t)
 }
 
 /* PTX ISA, "Instruction descriptor": A's type 9:7, B's 12:10, transposes 15 and 16, N / 8 22:17, M / 16 28:24. D's type 5:4;
- * with block scales these bits are the id of B's, 30:29 that of A's, and bit 23 says that they are ue8m0. */
+ * with block scales these bits are the id of B's, 30:29 that of A's, and bit 23 tells ue8m0 from ue4m3. */
 static uint32_t instruction_descriptor(const struct mma_op *op, int rows, int cols, int id_a, int id_b)
 {
     const struct tcgen05_type *a = tcgen05_type(op->a.type), *b = tcgen05_type(op->b.type);
-    uint32_t scales = op->s->factors.n ? (uint32_t)id_b << 4 | (uint32_t)id_a << 29 | 1u << 23 : a->acc << 4;
+    uint32_t scales = op->s->factors.n ? (uint32_t)id_b << 4 | (uint32_t)id_a << 29 | (uint32_t)(tcgen05_scale_type(op) == TY_ue8m0) << 23 : a->acc << 4;
     return scales | a->format << 7 | b->format << 10 | (uint32_t)!op->a.k_major << 15 | (uint32_t)!op->b.k_major << 16 | (uint32_t)cols / 8 << 17 |
            (uint32_t)rows / 16 << 24;
 }
@@ -310,6 +312,11 @@ struct part {
     struct opd d, a, b, keep;
 };
 
+static const char *scaled_kind(const struct mma_op *op)
+{
+    return op->a.type != TY_e2m1 ? "mxf8f6f4" : tcgen05_scale_type(op) == TY_ue8m0 ? "mxf4" : "mxf4nvf4";
+}
+
 static void issue_part(struct gen *g, const struct mma_op *op, const struct tcgen05_scales *scales, const struct part *p)
 {
     struct lir *l = g->l;
@@ -322,8 +329,8 @@ static void issue_part(struct gen *g, const struct mma_op *op, const struct tcge
     }
     struct opd sa = tcgen05_scale(g, op, scales, false, p->step, p->row, &id_a), sb = tcgen05_scale(g, op, scales, true, p->step, p->col, &id_b);
     struct opd idesc = lir_in_reg(l, opd_imm((int32_t)instruction_descriptor(op, p->rows * group(g), p->cols, id_a, id_b)), RC_B32);
-    lir_emit(l, "tcgen05.mma.cta_group::%d.kind::%s.block_scale.scale_vec::%dX [%r], %r, %r, %r, [%r], [%r], %r", group(g), op->a.type == TY_e2m1 ? kind : "mxf8f6f4",
-             op->step_k / SCALE_BLOCK, p->d, p->a, p->b, idesc, sa, sb, p->keep);
+    lir_emit(l, "tcgen05.mma.cta_group::%d.kind::%s.block_scale.scale_vec::%dX [%r], %r, %r, %r, [%r], [%r], %r", group(g), scaled_kind(op),
+             op->step_k / scale_block(tcgen05_scale_type(op)), p->d, p->a, p->b, idesc, sa, sb, p->keep);
 }
 
 static void issue(struct gen *g, struct mma_op *op, struct opd first)

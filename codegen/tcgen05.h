@@ -7,6 +7,9 @@
 /* Columns that the scales of op take: all slots of their pipe; 0 without scales. */
 int tcgen05_scale_columns(const struct mma_op *op);
 
+/* Of what type they are. */
+enum type tcgen05_scale_type(const struct mma_op *op);
+
 /* The scales of one product. Tensor memory is `base` plus a constant for each. */
 struct tcgen05_scales {
     struct opd base[2];       /* of A, of B: the slot held now */

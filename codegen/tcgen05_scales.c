@@ -1,6 +1,6 @@
 /* tcgen05_scales - block scales as tcgen05.mma takes them: from tensor memory, copied there from slots of a pipe (compiler/stage.c).
  *
- * A row has a byte for each 32 coordinates along K. 128 rows by 4 bytes are 512 bytes of the slot and 4 columns: row r is lane
+ * A row has a byte for each 32 coordinates along K (16, of ue4m3). 128 rows by 4 bytes are 512 bytes of the slot and 4 columns: row r is lane
  * r % 32 of column r / 32, in all four groups of 32 lanes. Further rows take the next columns, further bytes those after them.
  * PTX ISA, "tcgen05.mma", "Scale factor" layouts. */
 #include "codegen/tcgen05.h"
@@ -12,6 +12,8 @@ static const struct ir_field *field_of(const struct mma_op *op, bool b)
 {
     return op->s->factors.at[b != op->s->var->flip]->field; /* stage put them in the order of the operands */
 }
+
+enum type tcgen05_scale_type(const struct mma_op *op) { return field_of(op, false)->type; }
 
 static int words(const struct mma_op *op)
 {
@@ -56,7 +58,7 @@ struct tcgen05_scales tcgen05_copy_scales(struct gen *g, const struct mma_op *op
 
 struct opd tcgen05_scale(struct gen *g, const struct mma_op *op, const struct tcgen05_scales *s, bool b, int step, int mn, int *id)
 {
-    int block = op->steps.at[step].at[op->fast] / SCALE_BLOCK;
+    int block = op->steps.at[step].at[op->fast] / scale_block(tcgen05_scale_type(op));
     *id = block % WORD;
     return lir_add(g->l, s->base[b], opd_imm(block / WORD * s->blocks[b] * BLOCK_COLUMNS + mn / LANES));
 }

@@ -4,7 +4,7 @@
  *     →   mma c += a[@i, @k], b[@j, @k] times sa[@'k/32', @i]        with 'k/32' a window axis of k
  *
  * Where the target has block-scaled products, each factor is a ue8m0 number of one operand alone, and granules are whole
- * blocks of 32. Where these read scales from tensor memory, stage brings them there. What does not fit is left as it was, for
+ * blocks of 32; of fp4 operands in tensor memory's products, also a ue4m3 number and 16. Where these read scales from tensor memory, stage brings them there. What does not fit is left as it was, for
  * promote. */
 #include "compiler/scales.h"
 #include "compiler/split.h"
@@ -20,11 +20,11 @@ static bool var_has(const struct ir_var *v, const struct ir_axis *x)
 
 static bool narrow(enum type t) { return t == TY_e4m3 || t == TY_e5m2 || t == TY_e2m1; }
 
-/* The ue8m0 number that e is, widened or not; tiles are read where they lie. NULL: e is something else. */
+/* The scale that e is, widened or not; tiles are read where they lie. NULL: e is something else. */
 static struct ir_expr *scale_of(struct ir_expr *e)
 {
     if (e->kind == E_cast && e->type == TY_f32) e = e->args[0];
-    return e->type == TY_ue8m0 && (!e->naxes || e->kind == E_slot || e->kind == E_read) ? e : NULL;
+    return (e->type == TY_ue8m0 || e->type == TY_ue4m3) && (!e->naxes || e->kind == E_slot || e->kind == E_read) ? e : NULL;
 }
 
 /* Of the factor's axes: bit 0, the result's first side is among them, bit 1 its second. -1: an axis that no scale can have. */
@@ -37,7 +37,7 @@ static int sides_of(const struct ir_stmt *s, const struct ir_expr *f)
         if (var_has(s->var, x)) {
             if (x->tile > 1 && first == second) return -1;
             if (x->tile > 1) sides |= first ? 1 : 2;
-        } else if (!x->of || x->div % SCALE_BLOCK || var_has(s->var, x->of) || !ir_has_axis(s->expr, x->of)) return -1;
+        } else if (!x->of || x->div % scale_block(f->type) || var_has(s->var, x->of) || !ir_has_axis(s->expr, x->of)) return -1;
     }
     return sides;
 }
@@ -62,8 +62,10 @@ static bool scalable(const struct ir_stmt *s, struct scales *out)
 {
     *out = (struct scales){ 0 };
     if (!s->factors.n || s->var->type != TY_f32 || !narrow(s->expr->type) || !narrow(s->expr2->type)) return false;
-    return deal(s, out, false) && deal(s, out, true);
+    return deal(s, out, false) && deal(s, out, true) && !(out->first && out->second && out->first->type != out->second->type);
 }
+
+static bool fine(const struct scales *f) { return (f->first ? f->first : f->second)->type == TY_ue4m3; }
 
 static bool staged(const struct ir_stmt *s)
 {
@@ -75,8 +77,9 @@ static bool staged(const struct ir_stmt *s)
 bool scales_applied(const struct target *t, const struct ir_stmt *s, struct scales *out)
 {
     struct scales mine;
-    if (!target_has(t, HAS_MMA_BLOCK_SCALE) && !(target_has(t, HAS_TCGEN05_SCALE) && staged(s))) return false;
-    return scalable(s, out ? out : &mine);
+    if (!out) out = &mine;
+    if (target_has(t, HAS_TCGEN05_SCALE)) return staged(s) && scalable(s, out);
+    return target_has(t, HAS_MMA_BLOCK_SCALE) && scalable(s, out) && !fine(out);
 }
 
 /* The one axis that s sums over, if it is whole blocks of `unit`, and what lies past its end counts as zero; else NULL. */
@@ -98,7 +101,9 @@ struct ir_axis *scales_stageable(const struct pass_state *p, const struct ir_stm
     enum { MOST_ROWS_OF_HALF = 64, MOST_COLS = 256 };
     int rows = split_rows(s, false), cols = split_rows(s, true);
     if (!target_has(p->target, HAS_TCGEN05_SCALE) || !split_wanted(p) || rows <= MOST_ROWS_OF_HALF || (cols > MOST_COLS && cols % MOST_COLS)) return NULL;
-    return !staged(s) && scalable(s, out) ? contracted(s, s->expr, SCALE_BLOCK) : NULL;
+    if (staged(s) || !scalable(s, out)) return NULL;
+    if (!fine(out)) return contracted(s, s->expr, SCALE_BLOCK);
+    return s->expr->type == TY_e2m1 && s->expr2->type == TY_e2m1 ? contracted(s, s->expr, 2 * SCALE_BLOCK) : NULL;
 }
 
 bool scales_packed(const struct target *t, const struct ir_stmt *s)
@@ -139,7 +144,7 @@ static struct ir_expr *granule(struct join *j, struct ir_expr *e)
     struct arena *a = j->p->arena;
     if (e->kind != E_div || e->args[0]->kind != E_origin || e->args[0]->axis != j->part || !ir_const_int(e->args[1], &div)) return NULL;
     int tile = j->whole->tile, align = j->whole->align;
-    if (div < 1 || div % SCALE_BLOCK) return NULL;
+    if (div < 1 || div % FINE_BLOCK) return NULL;
     if (div >= tile && div % tile == 0 && align % tile == 0)
         return ir_binary(a, E_div, ir_leaf(a, E_origin, j->whole), ir_int(a, div));
     if (tile % div || align % div) return NULL;
@@ -216,9 +221,10 @@ static bool applicable(const struct pass_state *p, const struct ir_stmt *mma)
 static struct ir_stmt *join_loop(struct pass_state *p, const struct ir_stmt *loop)
 {
     struct join j = { .p = p };
-    if (!is_split(loop, &j)) return NULL;
+    struct scales f;
+    if (!(p->target->has & (HAS_MMA_BLOCK_SCALE | HAS_TCGEN05_SCALE)) || !is_split(loop, &j)) return NULL;
     const struct ir_stmt *mma = loop->body.at[1];
-    if (!applicable(p, mma)) return NULL;
+    if (!scalable(mma, &f)) return NULL;
     struct ir_stmt *s = new(p->arena, struct ir_stmt);
     *s = *mma;
     s->expr = joined(&j, mma->expr);

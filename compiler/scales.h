@@ -4,9 +4,10 @@
 
 #include "compiler/passes.h"
 
-enum { SCALE_BLOCK = 32 }; /* coordinates of a contracted axis that share a scale: the least */
+enum { SCALE_BLOCK = 32, FINE_BLOCK = 16 }; /* coordinates of a contracted axis that share a scale: the least, of ue8m0 and of ue4m3 */
+static inline int scale_block(enum type t) { return t == TY_ue4m3 ? FINE_BLOCK : SCALE_BLOCK; }
 
-/* The ue8m0 factor of an mma's first operand and of its second; NULL: that side has none. */
+/* The ue8m0 (for fp4 also ue4m3) factor of an mma's first operand and of its second; NULL: that side has none. */
 struct scales {
     struct ir_expr *first, *second;
 };

@@ -5,7 +5,7 @@
  *         role math.scales { for k consume sf produce c.scales { fill c.scales.sa = sf.sa[@'k/32' / 4, @i]; fill c.scales.b = 1 } }
  *
  * The new role is the old one's program, less all that is not a scale (site.c); it works ahead of the products. Each row of
- * both operands gets a byte for each 32 coordinates summed over, however wide the granules are.
+ * both operands gets a byte for each 32 coordinates summed over (16, of ue4m3), however wide the granules are.
  * Needs: granules joined (scales). Leaves: pipes with `scales`, each read by one mma. Where scales depend on what only
  * registers know, they stay as they were, for promote. */
 #include "compiler/scales.h"
@@ -13,7 +13,8 @@
 
 struct stage {
     struct pass_state *p;
-    struct ir_axis *k, *block; /* of the mma at hand: the axis summed over, its blocks of 32 */
+    struct ir_axis *k, *block; /* of the mma at hand: the axis summed over, its blocks of 32 or 16 */
+    enum type type;            /* of its scales */
     bool any;
 };
 
@@ -23,7 +24,7 @@ static struct ir_expr *of_blocks(void *ctx, struct ir_expr *e)
     struct stage *st = ctx;
     if (e->kind != E_coord || e->axis->of != st->k) return NULL;
     struct ir_expr *at = ir_leaf(st->p->arena, E_coord, st->block);
-    return e->axis == st->block ? at : ir_binary(st->p->arena, E_div, at, ir_int(st->p->arena, e->axis->div / SCALE_BLOCK));
+    return e->axis == st->block ? at : ir_binary(st->p->arena, E_div, at, ir_int(st->p->arena, e->axis->div / st->block->div));
 }
 
 static bool var_has(const struct ir_var *v, const struct ir_axis *x)
@@ -57,8 +58,8 @@ static struct ir_expr *hand_over(struct stage *st, const struct ir_stmt *mma, co
     int n = row_axes(st, mma, side, axes);
     const char *name = name_of(scale, none);
     if (produce->pipe->fields.n && produce->pipe->fields.at[0]->name == intern(name)) name = arena_printf(st->p->arena, "%s.2", name);
-    struct ir_field *f = site_field(st->p, produce->pipe, name, TY_ue8m0, axes, n);
-    site_fill(st->p, produce, f, scale ? ir_map(st->p->arena, scale, of_blocks, st) : ir_real(st->p->arena, TY_ue8m0, 1));
+    struct ir_field *f = site_field(st->p, produce->pipe, name, st->type, axes, n);
+    site_fill(st->p, produce, f, scale ? ir_map(st->p->arena, scale, of_blocks, st) : ir_real(st->p->arena, st->type, 1));
     return site_slot(st->p, f);
 }
 
@@ -68,7 +69,8 @@ static void stage_mma(struct stage *st, const struct ir_stmt *s, const struct sc
     struct ir_pipe *pipe = site_pipe(p, arena_printf(p->arena, "%s.scales", s->var->name), NULL, s->span);
     pipe->scales = true;
     pipe->depth = 2;
-    st->block = scales_window(p, st->k, SCALE_BLOCK);
+    st->type = (f->first ? f->first : f->second)->type;
+    st->block = scales_window(p, st->k, scale_block(st->type));
     struct ir_stmt *produce = site_scope(p, scales, S_produce, pipe, s->span), *mma = site_head(p, s, &site_scope(p, math, S_consume, pipe, s->span)->body);
     mma->factors.n = mma->factors.cap = 0;
     vec_push(p->arena, &mma->factors, hand_over(st, s, s->expr, f->first, "a", produce));

@@ -84,6 +84,8 @@ static const struct form {
     { "sm_100a", "kind::mxf4.block_scale.scale_vec::2X", "fma.rn.f32", { "e2m1", "e2m1", "ue8m0", 32, 128, 128, 128, 256, 128, "4x1", false, true } },
     { "sm_103a", "kind::mxf8f6f4.block_scale.scale_vec::1X", "mxf4.", { "e2m1", "e4m3", "ue8m0", 32, 32, 1, 128, 64, 128, "4x1", false, false } },        /* fp4 beside fp8 is widened */
     { "sm_100a", "kind::mxf8f6f4.block_scale.scale_vec::1X", "mxf4.", { "e2m1", "e2m1", "ue8m0", 32, 32, 1, 128, 64, 32, "4x1", false, false } },          /* a tile of k too short for 64 */
+    { "sm_100a", "kind::mxf4nvf4.block_scale.scale_vec::4X", "fma.rn.f32", { "e2m1", "e2m1", "ue4m3", 16, 16, 1, 128, 128, 128, "4x1", false, false } },
+    { "sm_103a", "kind::mxf4nvf4.block_scale.scale_vec::4X", "fma.rn.f32", { "e2m1", "e2m1", "ue4m3", 16, 64, 16, 64, 128, 256, "4x1", true, false } },
     { "sm_100a", "fma.rn.f32", "block_scale", { "e4m3", "e4m3", "ue8m0", 32, 32, 1, 64, 64, 128, "4x1", false, false } },  /* 64 rows: tensor memory has scales of 128 */
     { "sm_100a", "fma.rn.f32", "block_scale", { "e4m3", "e4m3", "f32", 128, 128, 1, 128, 64, 128, "4x1", false, false } },
     { "sm_120a", "fma.rn.f32", "mxf4.", { "e4m3", "e4m3", "f32", 128, 128, 1, 64, 64, 128, "4x1", false, false } },      /* f32 scales: in registers */
@@ -140,7 +142,7 @@ static struct product random_product(uint64_t *seed)
     static const int granules[] = { 32, 32, 64, 128, 256, 0 }, rows[] = { 1, 1, 128, 16 }, tiles[] = { 32, 64, 96, 128 };
     const char *const *t = types[pick(seed, COUNT(types))];
     struct product p = { t[0], t[1], pick(seed, 6) ? "ue8m0" : "f32", granules[pick(seed, COUNT(granules))], granules[pick(seed, COUNT(granules))], rows[pick(seed, COUNT(rows))],
-                         tiles[pick(seed, COUNT(tiles))], tiles[pick(seed, COUNT(tiles))], 64 << pick(seed, 2), warps[pick(seed, COUNT(warps))], pick(seed, 4) == 0, pick(seed, 4) == 0 };
+                         tiles[pick(seed, COUNT(tiles))], tiles[pick(seed, COUNT(tiles))], 64 << pick(seed, 3), warps[pick(seed, COUNT(warps))], pick(seed, 4) == 0, pick(seed, 4) == 0 };
     return p;
 }
 
@@ -152,6 +154,10 @@ static void numbers(int i)
     static const char *const targets[] = { "sm_121a", "sm_100a", "sm_120a", "sm_103a" };
     struct product p = i ? random_product(&seed) : number;
     if (i & 1) *(p.flip ? &p.bn : &p.bm) = 128 << pick(&seed, 2); /* whole rows of scales in tensor memory */
+    if (i % 8 == 5) { /* only tcgen05 has these */
+        p.a = p.b = "e2m1", p.scale = "ue4m3", p.direct = false;
+        p.ga = p.ga == 32 || !p.ga ? 16 : p.ga, p.gb = p.gb == 32 ? 16 : p.gb;
+    }
     struct buf out = { 0 };
     write_program(&p);
     struct oracle_options o = { .path = path, .target = targets[i % COUNT(targets)], .device = "emu", .seed = (uint64_t)i, .cases = 1, .seconds = 3 };
