@@ -75,7 +75,7 @@ static void place_words(struct parts_saved *s, int *bytes)
     *bytes += (u->elements * u->bytes + 15) / 16 * 16;
 }
 
-enum { LEAST_SLOTS = 3 };
+enum { LEAST_SLOTS = 3, BARRIERS = 64 };
 
 /* NULL: it can, and *bytes are asked for. */
 static const char *why_not(struct gen *g, struct combine *c, int *bytes)
@@ -87,7 +87,7 @@ static const char *why_not(struct gen *g, struct combine *c, int *bytes)
     if (!stores_by_element(&c->s->body)) return "its body does more than store element by element";
     combine_find(g, c->s, &c->parts);
     for (int i = 0; i < c->parts.saved.n; i++) place_words(&c->parts.saved.at[i], bytes);
-    if (*bytes > pipe_room(g, LEAST_SLOTS)) return arena_printf(g->arena, "beside %d slots there is no room for %d bytes of a part", LEAST_SLOTS, *bytes);
+    if (*bytes > pipe_room(g, LEAST_SLOTS) - BARRIERS) return arena_printf(g->arena, "beside %d slots there is no room for %d bytes of a part", LEAST_SLOTS, *bytes);
     return NULL;
 }
 

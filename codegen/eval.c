@@ -244,6 +244,12 @@ bool eval_limit_within(struct gen *g, const struct ir_axis *x, const struct ir_e
     return !eval_of(g)->binds[x->id] && !x->of && x->tile && constant(g->fn, e, &n) && x->tile <= n;
 }
 
+bool eval_limit_is(struct gen *g, const struct ir_axis *x, const struct ir_expr *e)
+{
+    const struct ir_stmt *s = eval_of(g)->bound[x->id];
+    return s && same(s->expr2, e);
+}
+
 int64_t eval_limit_divisor(struct gen *g, const struct ir_axis *x)
 {
     const struct ir_stmt *s = eval_of(g)->bound[x->id];

@@ -100,6 +100,7 @@ struct opd eval_digit(struct gen *g, const struct layout *lay, int i);
 int64_t eval_lane_divisor(const struct layout *lay, int a);
 /* Proven: the limit of axis x is at most the value of e. */
 bool eval_limit_within(struct gen *g, const struct ir_axis *x, const struct ir_expr *e);
+bool eval_limit_is(struct gen *g, const struct ir_axis *x, const struct ir_expr *e); /* proven: it is the value of e */
 /* Largest known divisor of the limit of x. */
 int64_t eval_limit_divisor(struct gen *g, const struct ir_axis *x);
 const struct ir_axis *eval_find(struct ir_axis *const *axes, int n, const struct ir_axis *x);

@@ -21,6 +21,7 @@
 struct mma_family;
 struct field_plan;
 struct combine;
+struct store_ahead;
 
 /* How a role is mapped to warps. */
 struct gen_role {
@@ -35,6 +36,7 @@ struct gen_role {
     struct opd warp, lane, thread; /* within the role; uniform warp number via shfl */
     struct opd scratch;       /* shared address of the role's exchange buffer for moves and reductions */
     int stage, stage_bytes;   /* buffers of TMA stores: offset, bytes a warp */
+    struct store_ahead *ahead; /* the store whose old values are read while products run (store_tma.c); NULL: none */
     int scratch_insn;         /* the instruction that loads it, completed when the size is known */
     int scratch_bytes;        /* how large it must be: the most any use asked for (gen_scratch) */
 };
@@ -181,6 +183,12 @@ void gen_each(struct gen *g, struct ir_stmt *s);
 void gen_store(struct gen *g, struct ir_stmt *s);
 /* Emits the store of a tile in `lay` through shared memory and TMA; false, with nothing emitted, where it cannot be. */
 bool store_by_tma(struct gen *g, struct ir_stmt *s, const struct layout *lay);
+const struct layout *store_layout(struct gen *g, const struct ir_stmt *s); /* that the statement's tile is stored from */
+/* Old values that `+=` adds to, read ahead: decided before depths; a role begins, a task begins, a product is under way. */
+void store_plan(struct gen *g);
+void store_begin_role(struct gen *g);
+void store_task(struct gen *g);
+void store_meanwhile(struct gen *g);
 void store_finish(struct gen *g);                                /* at a role's end: its TMA stores are done */
 void gen_put(struct gen *g, struct ir_stmt *s);
 void gen_fetch(struct gen *g, struct ir_stmt *s);

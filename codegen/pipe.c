@@ -275,6 +275,9 @@ void gen_produce(struct gen *g, struct ir_stmt *s)
     advance(g, p);
 }
 
+/* Where clusters are the rule, their form; ptxas spends a stack slot on it for sm_120. */
+const char *pipe_landing(const struct gen *g) { return g->target->has & (HAS_WGMMA | HAS_TCGEN05) ? "shared::cluster" : "shared::cta"; }
+
 static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
 {
     struct lir *l = g->l;
@@ -299,8 +302,6 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
     }
     int boxes = slow ? f->ir->axes[plan->walks[f->map_order[slow]]]->tile / 256 : 1;
     base = lir_add(l, base, part);
-    /* Where clusters are the rule, their form; ptxas spends a stack slot on it for sm_120. */
-    const char *where = g->target->has & (HAS_WGMMA | HAS_TCGEN05) ? "shared::cluster" : "shared::cta";
     for (int panel = 0; panel < f->panels; panel++)
         for (int b = 0; b < boxes; b++) {
             memcpy(coord, start, sizeof coord);
@@ -312,7 +313,7 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
                 lir_emit(l, "cp.async.bulk.tensor.%dd.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%r], [%r, %R], [%r], %r", m->rank,
                          to, map, coord, m->rank, p->full_now, lir_in_reg(l, opd_imm((1 << f->share) - 1), RC_B16));
             else
-                lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes%s [%r], [%r, %R], [%r]", m->rank, where, p->paired ? ".cta_group::2" : "",
+                lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes%s [%r], [%r, %R], [%r]", m->rank, pipe_landing(g), p->paired ? ".cta_group::2" : "",
                          to, map, coord, m->rank, p->paired ? p->full_pair : p->full_now);
         }
     unguard(g, skip);
@@ -411,4 +412,5 @@ void gen_consume(struct gen *g, struct ir_stmt *s)
     if (g->role->has_mma) g->family->consume_end(g, p);
     else pipe_release(g, p, p->held, opd_imm(1));
     advance(g, p);
+    store_meanwhile(g);
 }

@@ -43,5 +43,7 @@ int pipe_cut(const struct gen_field *f);
 /* A descriptor of t without its boxes (all 1): the inner dimension, then those that an axis walks (walks[d] >= 0), the last
  * axis first, then those that stand still (-1). order[i]: the tensor's dimension behind the map's i. */
 struct image_map pipe_map(struct gen *g, const struct ir_tensor *t, const int *walks, int swizzle, int *order);
+/* State space that bulk copies into this CTA name. */
+const char *pipe_landing(const struct gen *g);
 
 #endif

@@ -551,6 +551,7 @@ void pipe_plan(struct gen *g)
     if (g->failed) return;
     for (int i = 0; i < fn->pipes.n; i++) mma_slot_pad(g, fn->pipes.at[i]->cg);
     combine_plan(g);
+    store_plan(g);
     choose_depths(g);
     for (int i = 0; i < fn->pipes.n; i++) place_pipe(g, fn->pipes.at[i]->cg);
 }

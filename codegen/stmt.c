@@ -247,6 +247,7 @@ static void stmt_mma(struct gen *g, struct ir_stmt *s)
 static void stmt_body(struct gen *g, struct ir_stmt *s)
 {
     (void)s;
+    store_task(g);
     gen_block(g, &g->role->ir->body);
     if (g->role->has_mma && g->family->task_end) g->family->task_end(g);
 }

@@ -176,15 +176,20 @@ static int statement_axes(struct gen *g, const struct ir_stmt *s, struct ir_axis
     return eval_add_axes(g, s->mask, axes, n);
 }
 
-void gen_store(struct gen *g, struct ir_stmt *s)
+const struct layout *store_layout(struct gen *g, const struct ir_stmt *s)
 {
-    struct ir_axis *axes[IR_RANK], *some[IR_RANK];
+    struct ir_axis *axes[IR_RANK];
     int n = statement_axes(g, s, axes), vec;
     const struct ir_axis *inner = inner_axis(g, s, &vec);
-    struct store st = { .s = s, .type = s->tensor->type };
+    const struct layout *lay = tile_layout(g, s->expr, axes, n, inner, vec);
+    return !eval_of(g)->thread_level && tile_spreads(s->expr, n) ? layout_spread(g->arena, lay) : lay;
+}
+
+void gen_store(struct gen *g, struct ir_stmt *s)
+{
+    struct ir_axis *some[IR_RANK];
+    struct store st = { .s = s, .type = s->tensor->type, .lay = store_layout(g, s) };
     struct inside in;
-    st.lay = tile_layout(g, s->expr, axes, n, inner, vec);
-    if (!eval_of(g)->thread_level && tile_spreads(s->expr, n)) st.lay = layout_spread(g->arena, st.lay);
     if (!eval_of(g)->thread_level && s->expr->type == st.type && gen_anchor(g, s->expr) && store_by_tma(g, s, st.lay)) return;
     st.value = gen_tile(g, s->expr, st.lay);
     st.value_lay = layout_project(g->arena, st.lay, some, eval_axes(g, s->expr, some));
@@ -195,7 +200,7 @@ void gen_store(struct gen *g, struct ir_stmt *s)
         st.mask_lay = layout_project(g->arena, st.lay, some, eval_axes(g, s->mask, some));
     }
     struct access *a = access_plan(g, s->tensor, s->index.at, st.lay);
-    st.once = eval_of(g)->thread_level && !n ? opd_imm(1) : gen_first_copy(g, st.lay);
+    st.once = eval_of(g)->thread_level && !st.lay->naxes ? opd_imm(1) : gen_first_copy(g, st.lay);
     inside_start(g, &in, st.lay);
     store_both_ways(g, &st, a, &in);
 }

@@ -31,6 +31,7 @@ enum {
     UNKNOWN_TRIPS = 8     /* of a loop whose bounds are data */
 };
 #define RAMP_US 2.5
+#define MEMORY_ADDS 6     /* times a plain store, where all multiprocessors have memory add */
 #define HIDDEN_SHARE 0.04
 #define LATER_WAITS 0.8   /* of WAIT_CYCLES, for each row block after the first */
 #define SERIAL_ALU 0.7    /* operations on products are fused, two counted in about one and a half */
@@ -285,7 +286,8 @@ static void count_stmt(struct env *e, const struct ir_stmt *s)
     case S_fill: count_fill(e, s->field); break;
     case S_store: {
         double bytes = elements(s->expr->axes, s->expr->naxes) * type_bits(s->tensor->type) / 8;
-        c->store += e->times * bytes * (s->mode == MODE_set ? 1 : 1.5) / STORE_BYTES;
+        bool memory_adds = s->mode != MODE_set && !s->flag && target_has(e->t, HAS_TMA);
+        c->store += e->times * bytes * (s->mode == MODE_set ? 1 : memory_adds ? MEMORY_ADDS : 1.5) / STORE_BYTES;
         c->alu += e->times * operations(s->expr) / LANES;
         break;
     }

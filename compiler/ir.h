@@ -157,7 +157,8 @@ struct ir_stmt {
     struct ir_field *field;
     enum ir_mode mode;
     int64_t num;                   /* atomics: enum ir_reduce; for: unroll factor, 0 = none asked */
-    bool flag;                     /* mma: accumulate */
+    int boxes;                     /* store: buffers a warp that boxes of it leave from, where it leaves so; 0: the compiler's choice */
+    bool flag;                     /* mma: accumulate; store: what is added to is read ahead */
     const char *text;
     ir_block body, other;
 };

@@ -191,6 +191,8 @@ static void store(struct lower *L, const struct node *n, struct ir_expr *e, stru
     s->mask = mask;
     s->mode = mode;
     s->num = op;
+    s->boxes = mode == MODE_atomic ? 0 : (int)tune_number(L, "boxes", t->name, 0);
+    s->flag = mode == MODE_add && tune_number(L, "ahead", t->name, 0);
     s->index.at = probe.index.at;
     s->index.n = s->index.cap = probe.index.n;
     if (mode == MODE_atomic && type_is_float(t->type)) L->fn->order_dependent = true;

@@ -645,6 +645,8 @@ STMT_FN(store)
     s->tensor = tensor_of(p, name(p));
     assign(p, s);
     s->mask = expr_after(p, "where");
+    if (take(p, "boxes")) s->boxes = (int)number(p);
+    s->flag = take(p, "ahead");
 }
 
 STMT_FN(put)

@@ -34,7 +34,7 @@ static const char *const words[] = {
     "spec", "given", "check", "tasks", "persistent", "cluster", "order_dependent", "task", "role", "bind", "put",
     "fetch", "fill", "produce", "consume", "mma", "while", "if", "else", "par", "scan", "each", "combine", "body",
     "assert", "print", "atomic", "where", "any", "unit", "units", "rank", "thread", "true", "false", "inf", "nan",
-    "step", "walks", "unroll", "times", "of", "into", "to", "part", "at", "tol", "exact", "over", "in", "out", "inout",
+    "step", "walks", "unroll", "times", "of", "into", "to", "part", "at", "tol", "exact", "over", "in", "out", "inout", "ahead", "boxes",
 };
 
 const char *ir_text_kind(enum ir_expr_kind k) { return kind_names[k]; }
@@ -320,6 +320,8 @@ STMT_FN(store)
     put(p, s->mode == MODE_set ? " = " : " += ");
     put_expr(p, s->expr, 0);
     put_where(p, "where", s->mask);
+    if (s->boxes) buf_printf(&p->out, " boxes %d", s->boxes);
+    if (s->flag) put(p, " ahead");
 }
 
 STMT_FN(put)

@@ -61,6 +61,8 @@ static const struct {
     { "slots", is_accum, "an accumulator" },
     { "flip", is_accum, "an accumulator" },
     { "cache", is_tensor, "a tensor" },
+    { "ahead", is_tensor, "a tensor" },
+    { "boxes", is_tensor, "a tensor" },
 };
 static const char *const cache_words[] = { "stream", "keep", "normal" };
 
@@ -104,7 +106,7 @@ static void mapping(struct check *c, struct node *s)
     }
     const char *near = diag_nearest(s->name, names, COUNT(mappings));
     diag_error(c->diag, s->name_span, "there is no mapping '%s'%s%s%s", s->name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    if (!near) diag_note(c->diag, s->name_span, "role, cluster, deal, unroll, slots, flip and cache steer the mapping");
+    if (!near) diag_note(c->diag, s->name_span, "role, cluster, deal, unroll, slots, flip, cache, ahead and boxes steer the mapping");
 }
 
 void check_setting(struct check *c, struct node *s, bool declares)
