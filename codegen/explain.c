@@ -64,7 +64,7 @@ static void explain_field(const struct gen *g, const struct gen_field *f, struct
     buf_printf(out, ", contiguous along %s, %d rows of %d bytes", f->ir->axes[f->inner]->name, f->rows, f->span);
     if (f->panels > 1) buf_printf(out, " in %d panels", f->panels);
     if (f->share > 1) buf_printf(out, ", a part loaded by each of %d CTAs and multicast", f->share);
-    if (f->half) buf_printf(out, ", half of it in each CTA");
+    if (f->half >= 0) buf_printf(out, ", half of it in each CTA");
     if (f->swizzle) buf_printf(out, ", swizzle %dB", f->swizzle);
     else buf_printf(out, f->scales ? ", as tensor memory holds scales" : ", no swizzle");
     buf_printf(out, ", read by %s\n", f->async_read ? f->generic_read ? "tensor cores and loads" : "tensor cores" : "loads");

@@ -58,7 +58,7 @@ struct gen_field {
     bool generic_write;       /* filled by st.shared */
     int map;                  /* image map index, -1: not by TMA */
     int map_order[5];         /* the tensor's dimension behind each of the map's */
-    bool half;                /* second operand of a pair: this CTA holds half of its slowest rows */
+    int half;                 /* second operand of a pair: the axis of whose tile this CTA holds half, -1: none */
     int share;                /* CTAs of the cluster that read the same data: each loads a part and multicasts it; 1: none */
     struct field_plan *plan;  /* pipe.h */
 };

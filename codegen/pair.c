@@ -49,23 +49,24 @@ static const char *why_not_role(struct pair_scan *ps)
     return same_control(ps, &g->fn->task) && same_control(ps, &ps->issuer->ir->body) ? NULL : "how often they multiply may differ";
 }
 
-/* The slowest rows of the field are those of the second operand, all of them, and halves of them are whole groups of 8. */
-static bool halves(struct pair_scan *ps, const struct mma_operand *b)
+/* The axis of the second operand's field to cut in halves: of rows along what is summed over the slowest, which must be the
+ * operand's; else the one that they run along. The product reads all of the field's rows or columns. -1: it cannot be cut. */
+static int cut_axis(struct pair_scan *ps, const struct mma_operand *b)
 {
-    enum { HALF_UNIT = 16 };
+    enum { HALF_UNIT = 32, HALF_BYTES = 32 };
     const struct ir_field *f = b->field;
     const struct ir_stmt *fill = ps->uses[f->id].fill;
     int walks[IR_RANK], slowest = -1;
-    if (!fill || pipe_fill_kind(ps->g, f, fill->expr, walks) != FILL_TMA) return false;
+    if (!fill || b->size % HALF_UNIT || pipe_fill_kind(ps->g, f, fill->expr, walks) != FILL_TMA) return -1;
     int inner = walks[fill->expr->tensor->inner];
     for (int i = 0; i < f->naxes; i++) {
         const struct ir_expr *arg = b->e->args[i];
         bool contracted = arg->naxes && mma_axis_at(b->k, b->nk, arg->axis) >= 0;
-        if (i == inner && !contracted) return false;
-        if (!contracted && !(arg->naxes && arg->axis == f->axes[i])) return false;
+        if (!contracted && !(arg->naxes && arg->axis == f->axes[i])) return -1;
+        if (i == inner && !contracted) return f->axes[i]->tile == b->size && b->size * type_bits(f->type) % (2 * 8 * HALF_BYTES) == 0 ? i : -1;
         if (i != inner && slowest < 0) slowest = contracted ? IR_RANK : i;
     }
-    return slowest >= 0 && slowest < IR_RANK && f->axes[slowest]->tile % 2 == 0 && b->size % (2 * HALF_UNIT) == 0;
+    return slowest >= 0 && slowest < IR_RANK && f->axes[slowest]->tile % 2 == 0 ? slowest : -1;
 }
 
 static const char *why_not_op(struct pair_scan *ps, const struct mma_op *op)
@@ -80,7 +81,7 @@ static const char *why_not_op(struct pair_scan *ps, const struct mma_op *op)
         if (!op->a.k[i]->exact && !op->a.k[i]->clean) return "what is summed over may end inside a tile";
     const struct ir_stmt *fill = ps->uses[op->b.field->id].fill;
     if (!fill || ranked(&ps->ranks, fill->expr)) return "the second operand is not the same for both";
-    return halves(ps, &op->b) ? NULL : "the second operand does not come by TMA in two halves of rows along what is summed over";
+    return cut_axis(ps, &op->b) >= 0 ? NULL : "the second operand does not come by TMA in two halves";
 }
 
 static const char *why_not_pipe(struct pair_scan *ps, const struct ir_pipe *p)
@@ -119,7 +120,7 @@ void pair_plan(struct gen *g, const struct field_use *uses)
     g->no_pair = why_not(&ps);
     if (g->no_pair) return;
     g->pair = true;
-    for (int i = 0; i < st->ops.n; i++) pipe_field(g, st->ops.at[i]->b.field)->half = true;
+    for (int i = 0; i < st->ops.n; i++) pipe_field(g, st->ops.at[i]->b.field)->half = cut_axis(&ps, &st->ops.at[i]->b);
     for (int i = 0; i < g->fn->pipes.n; i++) {
         struct ir_pipe *p = g->fn->pipes.at[i];
         pipe_of(g, p)->paired = p->home || pipe_consumed(&ps.issuer->ir->body, p);

@@ -292,9 +292,9 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
     for (int i = 0; i < m->rank; i++) {
         start[i] = lir_in_reg(l, index_start(g, s->expr->args[f->map_order[i]]), RC_B32);
         int axis = plan->walks[f->map_order[i]];
+        if (axis >= 0 && axis == f->half) start[i] = lir_in_reg(l, lir_add(l, start[i], lir_mul(l, g->cta_rank, opd_imm(pipe_held(f, axis)))), RC_B32);
         if (axis < 0 || !i) continue;
-        if (f->ir->axes[axis]->tile / pipe_cut(f) > 256) slow = i; /* the slowest rows, in several boxes */
-        if (f->half && axis == pipe_slowest_axis(f)) start[i] = lir_in_reg(l, lir_add(l, start[i], lir_mul(l, g->cta_rank, opd_imm(f->ir->axes[axis]->tile / 2))), RC_B32);
+        if (pipe_held(f, axis) / f->share > 256) slow = i; /* the slowest rows, in several boxes */
         if (f->share > 1 && axis == pipe_slowest_axis(f)) {           /* this CTA's part of what the cluster shares */
             part = lir_mul(l, g->cta_rank, opd_imm(f->panel_bytes / f->share));
             start[i] = lir_in_reg(l, lir_add(l, start[i], lir_mul(l, g->cta_rank, opd_imm(f->ir->axes[axis]->tile / f->share))), RC_B32);

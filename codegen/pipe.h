@@ -37,8 +37,8 @@ void fill_computed(struct gen *g, const struct gen_field *f, const struct ir_stm
 /* The field's slowest row axis (index into its axes): cut where a box is too tall, or shared by a cluster. -1: none. */
 int pipe_slowest_axis(const struct gen_field *f);
 
-/* Into how many parts it is cut there, of which each CTA loads one. */
-int pipe_cut(const struct gen_field *f);
+/* Coordinates of an axis of the field that a slot of this CTA holds. */
+int pipe_held(const struct gen_field *f, int axis);
 
 /* A descriptor of t without its boxes (all 1): the inner dimension, then those that an axis walks (walks[d] >= 0), the last
  * axis first, then those that stand still (-1). order[i]: the tensor's dimension behind the map's i. */

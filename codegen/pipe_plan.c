@@ -164,11 +164,10 @@ static void field_layout(struct gen_field *f, bool swizzled, int least_rows)
 {
     struct ir_field *ir = f->ir;
     f->elem_bits = type_bits(ir->type);
-    f->cols = ir->naxes ? ir->axes[f->inner]->tile : 1; /* no axes: one element */
+    f->cols = ir->naxes ? pipe_held(f, f->inner) : 1; /* no axes: one element */
     f->rows = 1;
     for (int i = 0; i < ir->naxes; i++)
-        if (i != f->inner) f->rows *= ir->axes[i]->tile;
-    if (f->half) f->rows /= 2;
+        if (i != f->inner) f->rows *= pipe_held(f, i);
     int row_bytes = f->cols * f->elem_bits / 8;
     f->swizzle = 0;
     if (swizzled && f->rows >= least_rows)
@@ -224,7 +223,7 @@ enum fill_kind pipe_fill_kind(struct gen *g, const struct ir_field *f, const str
     return FILL_TMA;
 }
 
-int pipe_cut(const struct gen_field *f) { return f->half ? 2 : f->share; }
+int pipe_held(const struct gen_field *f, int axis) { return f->ir->axes[axis]->tile / (axis == f->half ? 2 : 1); }
 
 int pipe_slowest_axis(const struct gen_field *f)
 {
@@ -258,7 +257,7 @@ static int field_map(struct gen *g, const struct gen_field *f, const struct ir_e
     for (int i = 1; i < m.rank; i++) {
         int axis = walks[order[i]];
         if (axis < 0) continue;
-        int tile = f->ir->axes[axis]->tile / (axis == pipe_slowest_axis(f) ? pipe_cut(f) : 1);
+        int tile = pipe_held(f, axis) / (axis == pipe_slowest_axis(f) ? f->share : 1);
         m.box[i] = (uint32_t)(tile > 256 ? 256 : tile);
     }
     vec_push(g->arena, &g->image->maps, m);
@@ -453,6 +452,7 @@ static void new_pipe(struct gen *g, struct ir_pipe *ir)
     for (int k = 0; k < ir->fields.n; k++) {
         struct gen_field *f = new(g->arena, struct gen_field);
         f->ir = ir->fields.at[k];
+        f->half = -1;
         ir->fields.at[k]->cg = f;
     }
 }

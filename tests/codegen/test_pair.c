@@ -68,7 +68,8 @@ static const struct form {
     { TOGETHER, { "e4m3", "i", 128, 96, 128, false, false, true, false } },
     { TOGETHER, { "e2m1", "i", 128, 128, 128, false, false, true, false } },
     { "no pairs of CTAs: the second operand is not the same for both", { "bf16", "j", 128, 128, 64, false, false, false, false } },
-    { "no pairs of CTAs: the second operand does not come by TMA in two halves", { "bf16", "i", 128, 128, 64, false, true, false, false } },
+    { TOGETHER, { "bf16", "i", 128, 128, 64, false, true, false, false } },
+    { "no pairs of CTAs: the second operand does not come by TMA in two halves", { "bf16", "i", 128, 48, 64, false, false, false, false } },
     { "no pairs of CTAs: a product has not whole blocks of 128 rows", { "bf16", "i", 64, 128, 64, false, false, false, false } },
     { "no pairs of CTAs: an operand is read by others, too", { "bf16", "i", 128, 64, 64, false, false, false, true } },
 };
@@ -127,6 +128,7 @@ static void numbers(int i)
     p.cluster = p.flip ? "j" : "i";
     p.bn = cols[pick(&seed, COUNT(cols))];
     if (p.flip) p.bm = p.bn, p.bn = 128;
+    p.across = i % COUNT(types) == 0 && i & 4;
     struct buf out = { 0 };
     write_program(&p);
     struct oracle_options o = { .path = path, .target = i % 3 ? "sm_100a" : "sm_103a", .device = "emu", .seed = (uint64_t)i, .cases = 1, .seconds = 5 };
