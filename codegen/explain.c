@@ -142,6 +142,7 @@ void gen_explain(const struct gen *g, struct buf *out)
     explain_pipes(g, out);
     explain_tiles(g, out);
     combine_explain(g, out);
+    store_explain(g, out);
     for (int i = 0; i < g->roles.n; i++) explain_scales(g, &g->roles.at[i].ir->body, out);
     buf_printf(out, "  shared memory: %d of %d bytes\n", g->smem_used, g->target->smem_bytes);
     for (int i = 0; i < g->costs.n; i++) {

@@ -189,6 +189,7 @@ void store_plan(struct gen *g);
 void store_begin_role(struct gen *g);
 void store_task(struct gen *g);
 void store_meanwhile(struct gen *g);
+void store_explain(const struct gen *g, struct buf *out);
 void store_finish(struct gen *g);                                /* at a role's end: its TMA stores are done */
 void gen_put(struct gen *g, struct ir_stmt *s);
 void gen_fetch(struct gen *g, struct ir_stmt *s);

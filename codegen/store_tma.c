@@ -366,6 +366,7 @@ struct store_ahead {
     const struct ir_stmt *s;
     struct box box;           /* buffers: as many as are read ahead */
     struct panel *panels;
+    int n;                    /* all of them */
     int map, stage, barrier;  /* the warps' buffers, their barriers one after another */
     struct opd phase, pending; /* of the barriers; 1: this task's boxes have not been asked for */
     bool placed;              /* a place to ask for them was found behind a product */
@@ -430,7 +431,7 @@ static const char *plan_ahead(struct gen *g, const struct ir_stmt *s)
     if (!alone(g, s->tensor)) return "another statement uses it";
     if (!placed_by_task(r->ir, s)) return "where it lies is not known when the task begins";
     if (s->expr->type != s->tensor->type || !gen_anchor(g, s->expr) || !plan_box(g, s, lay, &a->box)) return "its tile does not leave in boxes";
-    int n = list_panels(g, &a->box, &a->panels), most = (pipe_room(g, LEAST_SLOTS) - BARRIERS) / (a->box.bytes * r->warps);
+    int n = a->n = list_panels(g, &a->box, &a->panels), most = (pipe_room(g, LEAST_SLOTS) - BARRIERS) / (a->box.bytes * r->warps);
     a->box.buffers = n < most ? n : most;
     if (a->box.buffers < 1) return "beside the slots there is no room for a box a warp";
     a->stage = gen_smem(g, a->box.buffers * a->box.bytes * r->warps, 1024);
@@ -552,4 +553,14 @@ bool store_by_tma(struct gen *g, struct ir_stmt *s, const struct layout *lay)
 void store_finish(struct gen *g)
 {
     if (g->role->stage_bytes || g->role->ahead) lir_emit(g->l, "@%r cp.async.bulk.wait_group 0", gen_elect(g));
+}
+
+void store_explain(const struct gen *g, struct buf *out)
+{
+    for (int i = 0; i < g->roles.n; i++) {
+        const struct store_ahead *a = g->roles.at[i].ahead;
+        if (!a) continue;
+        buf_printf(out, "  store %s     of %d boxes a warp %d are read ahead, %d bytes each", a->s->tensor->name, a->n, a->box.buffers, a->box.bytes);
+        buf_printf(out, a->n > a->box.buffers ? "; memory adds to the others\n" : "\n");
+    }
 }
