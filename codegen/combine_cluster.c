@@ -87,7 +87,8 @@ static const char *why_not(struct gen *g, struct combine *c, int *bytes)
     if (!stores_by_element(&c->s->body)) return "its body does more than store element by element";
     combine_find(g, c->s, &c->parts);
     for (int i = 0; i < c->parts.saved.n; i++) place_words(&c->parts.saved.at[i], bytes);
-    if (*bytes > pipe_room(g, LEAST_SLOTS) - BARRIERS) return arena_printf(g->arena, "beside %d slots there is no room for %d bytes of a part", LEAST_SLOTS, *bytes);
+    if (*bytes > pipe_room(g, LEAST_SLOTS) - BARRIERS)
+        return arena_printf(g->arena, "beside %d slots there is no room for %d bytes of a part", LEAST_SLOTS, *bytes);
     return NULL;
 }
 
@@ -129,7 +130,8 @@ static int run_of(const struct parts_saved *s, const struct layout *lay, int r)
 {
     int inner = s->words.naxes ? eval_index(lay, s->words.axes[s->words.naxes - 1]) : -1;
     for (int n = 4; n > 1 && inner >= 0; n /= 2) {
-        bool run = r + n <= layout_regs(lay) && layout_reg_offset(lay, r, inner) % n == 0 && eval_lane_divisor(lay, inner) % n == 0 && lay->axes[inner]->tile % n == 0;
+        bool run = r + n <= layout_regs(lay) && layout_reg_offset(lay, r, inner) % n == 0;
+        run &= eval_lane_divisor(lay, inner) % n == 0 && lay->axes[inner]->tile % n == 0;
         for (int k = 1; k < n && run; k++) run = tile_buffer_offset(&s->words, lay, r + k) == tile_buffer_offset(&s->words, lay, r) + k * s->words.bytes;
         if (run) return n;
     }

@@ -14,7 +14,8 @@
 
 #include <string.h>
 
-enum { PANEL_BYTES = 128, BUFFER_ROWS = 16, SHARE = 6, ASKED_SHARE = 3, LEAST_SLOTS = 3, BARRIERS = 256 }; /* the buffers may take a sixth of shared memory; a third where the author says how many */
+/* The buffers may take a sixth of shared memory; a third where the author says how many; what leaves that many slots where they are read ahead. */
+enum { PANEL_BYTES = 128, BUFFER_ROWS = 16, SHARE = 6, ASKED_SHARE = 3, LEAST_SLOTS = 3, BARRIERS = 256 };
 
 /* The part of a tile that one warp holds without gaps: on each axis a run of coordinates from 0, made of register and
  * lane digits; register digits with larger strides repeat it. */
@@ -220,7 +221,10 @@ static struct opd panel_place(struct sender *sd, const struct panel *p, struct o
     for (int i = 0; i < m->rank; i++) {
         int a = sd->b->dim_axis[i];
         if (a < 0) coord[i] = gen_scalar(g, sd->s->index.at[-1 - a]);
-        else coord[i] = lir_add(l, lir_add(l, gen_origin(g, sd->b->lay->axes[a]), part_of(g, sd->b->lay, a, LAY_WARP)), opd_imm(p->base[a] + (i == 0 ? p->number * sd->b->panel : 0)));
+        else {
+            struct opd warp = lir_add(l, gen_origin(g, sd->b->lay->axes[a]), part_of(g, sd->b->lay, a, LAY_WARP));
+            coord[i] = lir_add(l, warp, opd_imm(p->base[a] + (i == 0 ? p->number * sd->b->panel : 0)));
+        }
         coord[i] = lir_in_reg(l, coord[i], RC_B32);
     }
     lir_emit(l, "mov.b64 %r, map%d", map, sd->map);
@@ -489,7 +493,8 @@ static void ask(struct gen *g, struct store_ahead *a)
     for (int n = 0; n < a->box.buffers; n++) {
         struct opd map = panel_place(&sd, &a->panels[n], coord);
         int rank = g->image->maps.at[a->map].rank;
-        lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes [%r], [%r, %R], [%r]", rank, pipe_landing(g), buffer_address(&sd, n), map, coord, rank, barrier);
+        lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes [%r], [%r, %R], [%r]", rank,
+                 pipe_landing(g), buffer_address(&sd, n), map, coord, rank, barrier);
     }
     lir_place(l, skip);
     lir_emit(l, "bar.warp.sync 0xffffffff");
