@@ -11,11 +11,14 @@
 #include "compiler/scales.h"
 #include "compiler/split.h"
 
+/* Four warps, beside large accumulators one: the registers go to those who read these. */
+enum { WARPS = 4, LARGE = 128 * 224 };
+
 struct stage {
     struct pass_state *p;
     struct ir_axis *k, *block; /* of the mma at hand: the axis summed over, its blocks of 32 or 16 */
     enum type type;            /* of its scales */
-    bool any;
+    int warps;                 /* that lay them out; 0: there are none yet */
 };
 
 /* Granules of other widths, of blocks. */
@@ -75,7 +78,7 @@ static void stage_mma(struct stage *st, const struct ir_stmt *s, const struct sc
     mma->factors.n = mma->factors.cap = 0;
     vec_push(p->arena, &mma->factors, hand_over(st, s, s->expr, f->first, "a", produce));
     vec_push(p->arena, &mma->factors, hand_over(st, s, s->expr2, f->second, "b", produce));
-    st->any = true;
+    if (st->warps != 1) st->warps = split_rows(s, false) * split_rows(s, true) < LARGE ? WARPS : 1;
 }
 
 static bool encloses(const struct ir_stmt *s) { return site_loops(s) || s->kind == S_if || s->kind == S_consume; }
@@ -103,20 +106,19 @@ static void stage_block(struct stage *st, const ir_block *b, ir_block *math, ir_
 
 static void stage_role(struct pass_state *p, int at)
 {
-    enum { WARPS = 4 };
     struct ir_role *role = p->fn->roles.at[at];
     struct stage st = { .p = p };
     int pipes = p->fn->pipes.n;
     ir_block math = { 0 }, scales = { 0 };
     stage_block(&st, &role->body, &math, &scales);
-    if (!st.any) return;
+    if (!st.warps) return;
     if (site_prune(p, &role->body, &scales, &math)) {
         p->fn->pipes.n = pipes;
         return;
     }
     role->body = math;
     struct ir_role *r = site_role(p, role, "scales", at);
-    r->warps_m = WARPS;
+    r->warps_m = st.warps;
     r->warps_n = 1;
     r->body = scales;
 }
