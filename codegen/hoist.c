@@ -212,6 +212,31 @@ static void keep_loads(struct gen *g, struct work *w, const char *kind, char *ke
     }
 }
 
+/* Arithmetic that the instruction at i uses and that is the same in every trip. Constants stay: they cost nothing where they are. */
+static void keep_operands(struct work *w, int i, int most, char *keep)
+{
+    const struct lir_insn *in = &w->l->code.at[i];
+    int first, n = writes(in, &first);
+    for (int k = 0; k < in->nargs; k++) {
+        struct opd o = in->args[k];
+        if ((k >= first && k < first + n) || o.kind != OPD_REG || o.cls == RC_PRED || w->defs[o.cls][o.id] != 1) continue;
+        int at = w->where[o.cls][o.id], size = o.cls == RC_B64 ? 2 : 1;
+        const struct lir_insn *from = &w->l->code.at[at];
+        if (keep[at - w->at] || is_load(from) || !strncmp(from->fmt, "mov.", 4) || w->values + size > most || !may_move(w, at)) continue;
+        w->values += size;
+        keep_chain(w, at, keep);
+    }
+}
+
+static void keep_arithmetic(struct work *w, int most, char *keep)
+{
+    for (int i = w->at; i < w->end; i++)
+        if (!keep[i - w->at] && w->l->code.at[i].fmt && !may_move(w, i)) keep_operands(w, i, most, keep);
+}
+
+/* The assembler keeps addresses of fragments out of loops of asynchronous products; around mma.sync it works them out anew. */
+static bool moves_arithmetic(const struct gen *g) { return g->family && !g->family->async && g->role->has_mma; }
+
 void hoist_loop(struct gen *g)
 {
     struct eval *v = eval_of(g);
@@ -226,11 +251,12 @@ void hoist_loop_end(struct gen *g)
     struct work w = { .l = g->l, .at = loop.at, .end = g->l->code.n, .number = loop.number };
     bool any = false;
     for (int i = w.at; i < w.end; i++) any |= w.l->code.at[i].hoist && w.l->code.at[i].hoist <= loop.number;
-    if (!any) return;
+    if (!any && !moves_arithmetic(g)) return;
     char *keep = new_n(g->arena, char, w.end - w.at + 1);
     w.move = new_n(g->arena, char, w.end - w.at + 1);
     find_defs(g, &w);
     keep_loads(g, &w, "ld.global.", keep); /* what takes longest to read goes first */
     keep_loads(g, &w, "ld.", keep);
+    if (moves_arithmetic(g)) keep_arithmetic(&w, hoist_room(g) / 2, keep); /* products overlap with the next loads: leave room */
     if (w.values) move_kept(g, &w, keep);
 }
