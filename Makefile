@@ -27,7 +27,7 @@ CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 TEST_SRC := $(shell find tests -name 'test_*.c' 2>/dev/null | sort)
 TEST_EXE := $(TEST_SRC:%.c=$(B)/%)
 
-.PHONY: all lib tests tools test check threads includes docs demo diff python install clean
+.PHONY: all lib tests tools test check threads includes docs report demo diff python install clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -93,6 +93,9 @@ includes:
 
 docs: all
 	@tests/docs/cli.sh $(B)/dgc > docs/cli.md
+# Machine code for chips that are not here: docs/machine-code.md.
+report: all
+	@. tests/need.sh; need_ptxas $(B)/dgc; need_nvdisasm; python3 tests/report/report.py $(B)/dgc
 # One binary for every Python from 3.10 on.
 PYTHON ?= python3
 python: $(B)/_fast.abi3.so

@@ -8,6 +8,7 @@
 struct codegen_options {
     const char *symbol;   /* name of the entry; NULL: the kernel's name */
     bool line_info;       /* .loc lines, so that profilers and debuggers show the source */
+    int *registers;       /* receives how many a thread may have, of the role that may have most; NULL: not asked */
     struct buf *explain;  /* receives what each role, pipe and tile became; NULL: not asked */
 };
 

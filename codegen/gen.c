@@ -299,6 +299,15 @@ static void plan_registers(struct gen *g, int warps)
     }
 }
 
+static int most_registers(const struct gen *g, int warps)
+{
+    int most = 65536 / (warps * 32) / 8 * 8;
+    if (most > MOST_REGS) most = MOST_REGS;
+    for (int i = 0; i < g->roles.n; i++)
+        if (g->roles.at[i].regs > most) most = g->roles.at[i].regs;
+    return most;
+}
+
 int gen_smem(struct gen *g, int bytes, int align)
 {
     int at = (g->smem_used + align - 1) / align * align;
@@ -546,6 +555,7 @@ struct image *codegen_kernel(struct arena *a, struct diag *d, struct ir_fn *fn, 
     g.image->ptx = arena_strndup(a, ptx.at, ptx.n);
     g.image->ptx_bytes = ptx.n;
     buf_free(&ptx);
+    if (o && o->registers) *o->registers = most_registers(&g, warps);
     if (o && o->explain) gen_explain(&g, o->explain);
     return d->errors ? NULL : g.image;
 }

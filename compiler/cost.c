@@ -344,6 +344,7 @@ enum {
  * loop, of which there are one at a time or as many as asked for. */
 struct space {
     char *seen;              /* by the variable's id */
+    bool apart;              /* products lie in tensor memory: one slot's at a time comes to registers */
     double held, fresh;
 };
 
@@ -355,7 +356,7 @@ static void see_fresh(struct space *s, const ir_block *b)
         const struct ir_stmt *m = b->at[i];
         if (m->kind == S_mma && !m->flag) {
             s->seen[m->var->id] = 1;
-            s->fresh = fmax(s->fresh, var_elements(m->var) * (m->var->slots > 1 ? m->var->slots : 1));
+            s->fresh = fmax(s->fresh, var_elements(m->var) * (m->var->slots > 1 && !s->apart ? m->var->slots : 1));
         }
         see_fresh(s, &m->body);
         see_fresh(s, &m->other);
@@ -378,11 +379,11 @@ static void measure_space(struct env *e)
             const struct ir_field *f = e->fn->pipes.at[i]->fields.at[k];
             c->slot_bytes += (int)elements(f->axes, f->naxes) * type_bits(f->type) / 8;
         }
-    if (e->t->has & HAS_TCGEN05) return;
     char *seen = malloc((size_t)e->fn->vars.n + 1);
     if (!seen) base_oom((size_t)e->fn->vars.n + 1);
     for (int r = 0; r < e->fn->roles.n; r++) {
-        struct space s = { .seen = memset(seen, 0, (size_t)e->fn->vars.n + 1) };
+        if (e->fn->roles.at[r]->drain) continue; /* it only issues them */
+        struct space s = { .apart = e->t->has & HAS_TCGEN05, .seen = memset(seen, 0, (size_t)e->fn->vars.n + 1) };
         see_fresh(&s, &e->fn->roles.at[r]->body);
         ir_walk(&e->fn->roles.at[r]->body, see_held, &s);
         int warps = role_warps(e->fn->roles.at[r], e->fn, e->t), has = (REGS_A_LANE - SPENT_REGS) / (warps > 8 ? warps : 8);

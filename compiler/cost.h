@@ -17,7 +17,7 @@ struct cost {
     double memory_us;          /* floor: every tensor once at the memory's rate, after a start */
     double tasks, waves;
     double flops;              /* of tensor cores, on what exists; 0 where it hangs on data */
-    int accum_regs;            /* variables and products in registers of a thread, of the role that has least to spare; 0 in tensor memory */
+    int accum_regs;            /* variables and products in registers of a thread, of the role that has least to spare */
     int slot_bytes;            /* one slot of every pipe */
 };
 

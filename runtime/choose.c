@@ -18,6 +18,7 @@ enum {
     LEAST_SLOTS = 3,
     RESERVE_BYTES = 24 * 1024, /* of shared memory, for barriers and the store's staging */
     ACCUM_REGS = 208,         /* of the 232 that threads of two warpgroups have; */
+    LEAST_REGS = 32,          /* beside them, of those that the kernel's width leaves a thread */
     FACTOR_REGS = 8           /* of them, where products are scaled, for the factors */
 };
 #define ALIKE 1.03            /* estimates this close are no better than each other: the author's order decides */
@@ -236,7 +237,10 @@ static bool generates(struct search *s, const struct variant *v)
     struct arena a = { 0 };
     struct diag d;
     struct ir_fn *fn = lower(s, &a, &d, v);
-    bool ok = fn && codegen_kernel(&a, &d, fn, NULL) && !d.errors;
+    int registers = 0;
+    struct codegen_options o = { .registers = &registers };
+    bool ok = fn && codegen_kernel(&a, &d, fn, &o) && !d.errors;
+    if (ok) ok = choose_cost(s->ask, fn).accum_regs + LEAST_REGS <= registers;
     arena_free(&a);
     return ok;
 }

@@ -31,6 +31,19 @@ need_ptxas() {
     DGC_PTXAS=$PWD/$found; export DGC_PTXAS
 }
 
+# Sets NVDISASM to a disassembler of machine code from PyPI where the machine has none; only `make report` asks for it.
+need_nvdisasm() {
+    [ -z "${NVDISASM:-}" ] || return 0
+    command -v nvdisasm >/dev/null 2>&1 && return 0
+    if [ -z "$(ls build/venv/lib/python3*/site-packages/nvidia/cu13/bin/nvdisasm 2>/dev/null)" ] && [ -z "${DGC_OFFLINE:-}" ]; then
+        python3 -m venv build/venv >/dev/null 2>&1 &&
+            timeout 120 build/venv/bin/pip install -q --no-deps --retries 1 --timeout 10 nvidia-cuda-nvdisasm >/dev/null 2>&1
+    fi
+    found=$(ls "$PWD"/build/venv/lib/python3*/site-packages/nvidia/cu13/bin/nvdisasm 2>/dev/null | tail -1)
+    [ -n "$found" ] || { echo "no nvdisasm: pip install nvidia-cuda-nvdisasm, and NVDISASM=PATH"; return 3; }
+    NVDISASM=$found; export NVDISASM
+}
+
 # Sets PYTHON to a Python with numpy and pytest: the machine's, else one in build/venv. Unset where neither can be had.
 need_python() {
     [ -z "${PYTHON:-}" ] || return 0
