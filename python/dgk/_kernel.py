@@ -10,7 +10,7 @@ from . import _record
 from ._tensor import current_stream, describe, empty_like_of, is_tensor
 
 _HERE = pathlib.Path(__file__).resolve().parent
-_KERNEL_DIRS = [_HERE / "kernels", _HERE.parent.parent / "kernels_dsl"]
+_KERNEL_DIRS = [pathlib.Path(d) for d in [os.environ.get("DGK_KERNELS")] if d] + [_HERE / "kernels", _HERE.parent.parent / "kernels_dsl"]
 
 
 def default_device():

@@ -1,5 +1,7 @@
 """dgk.kernel on numpy arrays and the emulator."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -96,3 +98,13 @@ def test_sms():
     assert dgk.get_num_sms() == n
     with pytest.raises(dgk.Error):
         dgk.set_num_sms(10000)
+
+
+def test_a_folder_of_kernels_goes_first(tmp_path):
+    import subprocess
+    import sys
+    (tmp_path / "01_copy.dgk").write_text(SCALE)
+    program = "import dgk; print(dgk.kernel_path('01_copy.dgk'), dgk.kernel_path('02_transpose.dgk').exists())"
+    env = dict(os.environ, DGK_KERNELS=str(tmp_path), PYTHONPATH=os.pathsep.join(sys.path))
+    out = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True).stdout
+    assert out.split() == [str(tmp_path / "01_copy.dgk"), "True"]

@@ -1,0 +1,60 @@
+"""Kernels as torch operators stay in the graph of torch.compile, and say what they write."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+PROGRAM = r'''
+import sys
+sys.path.insert(0, sys.argv[1] + "/python")
+try:
+    import torch
+    torch.library.opcheck
+except (ImportError, AttributeError):
+    print("skip: needs torch")
+    raise SystemExit
+import dgk
+from dgk import torch_ops
+torch_ops.register_deep_gemm()
+copy = torch_ops.register("mine::copy", dgk.kernel("01_copy.dgk"))
+x = torch.randn(16, 32)
+torch.library.opcheck(torch.ops.mine.copy.default, (x, torch.empty_like(x)))
+
+def f(a, b, x):
+    d, y = a.new_empty((a.shape[0], b.shape[0])), torch.empty_like(x)
+    torch.ops.dgk.bf16_gemm_nt(a * 2, b, d)
+    copy(x, y)
+    return d.relu().float().sum() + y
+
+def logits(q, k, s, w, first, last):
+    return torch.ops.dgk.fp8_mqa_logits(q, k, s, w, first, last) + 1
+
+a, b = torch.randn(16, 64, dtype=torch.bfloat16), torch.randn(8, 64, dtype=torch.bfloat16)
+byte = lambda *s: torch.randn(s).to(torch.float8_e4m3fn)
+word = lambda v: torch.full((4,), v, dtype=torch.int32)
+for function, args in ((f, (a, b, x)), (logits, (byte(4, 32, 64), byte(128, 64), torch.rand(128), torch.rand(4, 32), word(3), word(100)))):
+    torch._dynamo.reset()
+    got = torch.compile(function, fullgraph=True, backend="aot_eager")(*args)
+    assert torch.equal(got, function(*args)), function
+print("ok")
+'''
+
+
+def run(*command):
+    env = dict(os.environ, DGC_DEVICE="emu:sm_90a", PYTHONPATH=str(ROOT / "python"))
+    r = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, timeout=200)
+    assert r.returncode == 0, r.stderr
+    return r.stdout
+
+
+def test_operators_in_a_graph():
+    out = run("-c", PROGRAM, str(ROOT))
+    if out.startswith("skip: "):
+        pytest.skip(out[6:].strip())
+    assert out.endswith("ok\n")
+    assert "largest difference" in run(str(ROOT / "examples/python/compiled.py"))
