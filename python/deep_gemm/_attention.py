@@ -78,11 +78,9 @@ def fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, sc
     if lens.shape[1] != next_n:
         lens = lens.expand(batch, next_n).contiguous()
     logits_dtype = t.float32 if logits_dtype is None else logits_dtype
-    if logits_dtype != t.float32:
-        logits = fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, schedule_meta, max_context_len, clean_logits)
-        return logits.to(logits_dtype)
-    stride = align(align(max_context_len, 256), 256)
-    logits = t.empty_strided([batch * next_n, max_context_len], [stride, 1], dtype=t.float32, device=q.device)
+    require(logits_dtype in (t.float32, t.bfloat16), "logits are fp32 or bf16")
+    stride = align(align(max_context_len, 256), 1024 // (2 if logits_dtype == t.bfloat16 else 4))
+    logits = t.empty_strided([batch * next_n, max_context_len], [stride, 1], dtype=logits_dtype, device=q.device)
     values, scales = _cache_views(kv_cache, dim, q.dtype)
     columns = min(max_context_len, block_table.shape[1] * block_kv)
     if batch and columns:

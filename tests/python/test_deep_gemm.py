@@ -193,12 +193,15 @@ def test_paged_mqa_logits(next_n):
     meta = deep_gemm.get_paged_mqa_logits_metadata(lengths, block, deep_gemm.get_num_sms())
     assert tuple(meta.shape) == (deep_gemm.get_num_sms() + 1, 2)
     logits = deep_gemm.fp8_paged_mqa_logits(tensor(q, torch.float8_e4m3fn), cache, tensor(w, torch.float32), lengths, pt, meta, 1000)
-    assert tuple(logits.shape) == (batch * next_n, 1000)
+    short = deep_gemm.fp8_fp4_paged_mqa_logits((tensor(q, torch.float8_e4m3fn), None), cache, tensor(w, torch.float32), lengths, pt, meta, 1000,
+                                               logits_dtype=torch.bfloat16)
+    assert tuple(logits.shape) == tuple(short.shape) == (batch * next_n, 1000) and short.dtype == torch.bfloat16 and short.stride(0) % 512 == 0
     for b in range(batch):
         n = lens[b, -1]
         keys, scale = kv[table[b]].reshape(-1, dim)[:n], s[table[b]].reshape(-1)[:n]
         want = np.einsum("nht,nh->nt", np.maximum(np.einsum("nhc,tc->nht", q[b], keys), 0), w.reshape(batch, next_n, heads)[b]) * scale
         assert close(value(logits)[b * next_n:(b + 1) * next_n, :n], want, 1e-6)
+        assert close(value(short)[b * next_n:(b + 1) * next_n, :n], want, 3e-5)
 
 
 # ---- others ------------------------------------------------------------------------------------------------------------
