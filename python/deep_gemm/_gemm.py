@@ -3,7 +3,7 @@
 from dgk._record import recorded
 
 from ._common import arch_major, ceil_div, device_of, dtype_is, is_fp4, kernel, launch, require, settings, torch
-from ._layout import get_mn_major_tma_aligned_tensor, get_tma_aligned_size
+from ._layout import get_mn_major_tma_aligned_packed_ue8m0_tensor, get_mn_major_tma_aligned_tensor, get_tma_aligned_size
 
 
 def _accumulates(m, n, k, d, c):
@@ -100,12 +100,36 @@ def _scales(sfa, sfb, a_recipe, b_recipe, m, n, k):
     return rows_scales(sfa, k, g), sb, b_recipe[0], g
 
 
+def _packed(sf, rows, k, recipe):
+    """Scales as bytes of exponents, four granules of k together: [words, rows, 4]."""
+    gran_mn, gran_k = recipe
+    if not dtype_is(sf, "int32"):
+        require(tuple(sf.shape) == (ceil_div(rows, gran_mn), ceil_div(k, gran_k)), f"scales are {tuple(sf.shape)} for {rows} x {k} in blocks of {tuple(recipe)}")
+        if gran_mn > 1:
+            sf = sf.index_select(0, torch().arange(rows, device=sf.device) // gran_mn)
+        sf = get_mn_major_tma_aligned_packed_ue8m0_tensor(sf)
+    require(tuple(sf.shape) == (rows, ceil_div(k, 4 * gran_k)), f"packed scales are {tuple(sf.shape)} for {rows} x {k} in granules of {gran_k}")
+    return sf.transpose(0, 1).unsqueeze(-1).view(torch().uint8)
+
+
+def _fp4_gemm(a, sfa, b, sfb, d, c, recipe):
+    """Two FP4 numbers a byte, the even one low, along k."""
+    (m, ka), (n, kb) = a.shape, b.shape
+    k = ka * 2 if is_fp4(a) else ka
+    require(k == (kb * 2 if is_fp4(b) else kb), f"a has k = {k}, b has {kb} bytes a row")
+    require(tuple(d.shape) == (m, n), f"d is [{', '.join(map(str, d.shape))}], a b^T is [{m}, {n}]")
+    if c is not None:
+        raise NotImplementedError(f"fp8_fp4_gemm_nt with FP4 operands and c on sm_{arch_major(device_of(a))}x; the nearest is the same without c, or FP8 operands")
+    if m and n:
+        launch(kernel("fp4_gemm.dgk", symbol="dgk_fp8_fp4_gemm_"), A=a, SA=_packed(sfa, m, k, recipe[0]), B=b, SB=_packed(sfb, n, k, recipe[1]), D=d,
+               GA=recipe[0][1], GB=recipe[1][1], TA="e2m1" if is_fp4(a) else "e4m3", TB="e2m1" if is_fp4(b) else "e4m3")
+
+
 @recorded
 def fp8_fp4_gemm_nt(a, b, d, c=None, recipe=None, recipe_a=None, recipe_b=None, compiled_dims="nk", disable_ue8m0_cast=False):
     (a, sfa), (b, sfb) = a, b
     if is_fp4(a) or is_fp4(b):
-        raise NotImplementedError(f"fp8_fp4_gemm_nt with FP4 operands on sm_{arch_major(device_of(a))}x: kernels_dsl/fp4_gemm.dgk through dgk.kernel is the nearest; "
-                                  "with FP8 operands this function works")
+        return _fp4_gemm(a, sfa, b, sfb, d, c, recipes(sfb, recipe, recipe_a, recipe_b))
     m, n, k = _check_shapes(a, b, d)
     acc = _accumulates(m, n, k, d, c)
     if acc is None:
@@ -118,6 +142,8 @@ def fp8_fp4_gemm_nt(a, b, d, c=None, recipe=None, recipe_a=None, recipe_b=None, 
 
 def _turned(pair):
     x, sf = pair
+    if is_fp4(x):
+        raise NotImplementedError(f"FP4 operands that are not K-major on sm_{arch_major(device_of(x))}x; the nearest is fp8_fp4_gemm_nt")
     return x.transpose(0, 1), sf.transpose(0, 1)
 
 
@@ -298,4 +324,4 @@ def k_grouped_fp8_gemm_nt_contiguous(a, b, d, ks_cpu=None, grouped_layout=None, 
 
 __all__ = [n for n in dir() if n[0] != "_" and n not in
            ("arch_major", "ceil_div", "device_of", "dtype_is", "is_fp4", "kernel", "launch", "require", "settings", "torch", "rows_scales", "block_scales",
-            "recipes", "recorded", "get_mn_major_tma_aligned_tensor", "get_tma_aligned_size")]
+            "recipes", "recorded", "get_mn_major_tma_aligned_packed_ue8m0_tensor", "get_mn_major_tma_aligned_tensor", "get_tma_aligned_size")]

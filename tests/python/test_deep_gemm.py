@@ -99,10 +99,35 @@ def test_fp8_rows_accumulate():
     assert close(value(d), scaled(a, sa, 1) @ scaled(b, sb, 1).T + c, 1e-6)
 
 
+E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
+
+
+@pytest.mark.parametrize("fp4", [(False, True), (True, False), (True, True)])
+@pytest.mark.parametrize("packed", [False, True])
+def test_fp4(fp4, packed):
+    rows, k, values, pairs, grans = (40, 64), 256, [], [], [32 if f else 128 for f in fp4]
+    for n, f, g in zip(rows, fp4, grans):
+        scale = 2.0 ** rng.integers(-2, 3, (n, k // g))
+        if f:
+            codes = rng.integers(0, 16, (n, k))
+            x, t = E2M1[codes], torch.tensor((codes[:, 0::2] | codes[:, 1::2] << 4).astype(np.uint8).view(np.int8), dtype=torch.int8)
+        else:
+            x = numbers(n, k)
+            t = tensor(x, torch.float8_e4m3fn)
+        sf = tensor(scale, torch.float32)
+        values.append(x * np.repeat(scale, g, 1))
+        pairs.append((t, deep_gemm.get_mn_major_tma_aligned_packed_ue8m0_tensor(sf) if packed else sf))
+    d = torch.empty((rows[0], rows[1]), dtype=torch.float32)
+    deep_gemm.fp8_fp4_gemm_nt(*pairs, d, recipe_a=(1, grans[0]), recipe_b=(1, grans[1]))
+    assert close(value(d), values[0] @ values[1].T, 1e-6)
+    with pytest.raises(NotImplementedError, match=r"FP4 operands and c on sm_\d+x.*nearest"):
+        deep_gemm.fp8_fp4_gemm_nt(*pairs, d, d, recipe_a=(1, grans[0]), recipe_b=(1, grans[1]))
+
+
 def test_fp4_says_what_is_near():
-    x, s = torch.empty((8, 64), dtype=torch.int8), torch.ones((8, 1), dtype=torch.float32)
-    with pytest.raises(NotImplementedError, match=r"fp8_fp4_gemm_nt with FP4 operands on sm_\d+x.*nearest"):
-        deep_gemm.fp8_fp4_gemm_nt((x, s), (x, s), torch.empty((8, 8), dtype=torch.float32))
+    x, s = torch.zeros((8, 64), dtype=torch.int8), torch.ones((8, 1), dtype=torch.float32)
+    with pytest.raises(NotImplementedError, match=r"FP4 operands that are not K-major on sm_\d+x.*nearest"):
+        deep_gemm.fp8_fp4_gemm_nn((x, s), (x, s), torch.empty((8, 8), dtype=torch.float32))
 
 
 # ---- scales ------------------------------------------------------------------------------------------------------------
