@@ -279,18 +279,17 @@ static void load_words(struct reader *rd, int i, int row, struct opd *out, int n
 static struct opd spread_nibbles(struct gen *g, struct opd x)
 {
     struct lir *l = g->l;
-    struct opd w = lir_reg(l, RC_B32), two = lir_reg(l, RC_B32);
-    lir_emit(l, "cvt.u32.u16 %r, %r", two, x);
-    lir_emit(l, "prmt.b32 %r, %r, 0, %x", w, two, (uint64_t)0x1100); /* each byte twice */
-    return lir_or(l, lir_and(l, lir_shl(l, w, 2), opd_imm(0x003c003c)), lir_and(l, lir_shr_u(l, w, 2), opd_imm(0x3c003c00)));
+    struct opd w = lir_reg(l, RC_B32), even = lir_shl(l, x, 2), odd = lir_shr_u(l, x, 2);
+    lir_emit(l, "prmt.b32 %r, %r, %r, %x", w, even, odd, (uint64_t)0x5140); /* a byte of each in turn */
+    return lir_and(l, w, opd_imm(0x3c3c3c3c));
 }
 
 static void load_unpacked(struct reader *rd, int i, int row, int col, struct opd *out, int n)
 {
     for (int r = 0; r < n; r++) {
         int imm, rows8 = rd->side_b ? r / 2 : r % 2, half = rd->side_b ? r % 2 : r / 2;
-        struct opd at = address_k_major(rd, i * 2 + rows8, row, col, &imm), x = lir_reg(rd->g->l, RC_B16);
-        lir_emit(rd->g->l, "ld.shared.b16 %r, [%r+%d]", x, at, imm + half * 8);
+        struct opd at = address_k_major(rd, i * 2 + rows8, row, col, &imm), x = lir_reg(rd->g->l, RC_B32);
+        lir_emit(rd->g->l, "ld.shared.u16 %r, [%r+%d]", x, at, imm + half * 8);
         out[r] = spread_nibbles(rd->g, x);
     }
 }
