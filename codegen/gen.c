@@ -484,7 +484,19 @@ static void image_finish(struct gen *g, int warps)
     if (!im->counter_bytes.n) im->counter_bytes = host_const(g, 0);
 }
 
-/* One attempt. False when shared memory does not suffice for what was found to be needed; smem_reserve then says more. */
+/* Memory that nothing took is worth another attempt, once: stores get more buffers. */
+static bool spare_found(struct gen *g)
+{
+    int left = g->target->smem_bytes - g->smem_used;
+    bool staged = false;
+    for (int i = 0; i < g->roles.n; i++) staged |= g->roles.at[i].stage_bytes && left >= g->roles.at[i].warps * g->roles.at[i].stage_bytes / 2;
+    if (!staged || g->stage_spare || g->fn->persistent == false) return false;
+    g->stage_spare = left;
+    return true;
+}
+
+/* One attempt. False when another is to be made: shared memory does not suffice for what was found to be needed (smem_reserve then
+ * says more), or there is some left. */
 static bool gen_attempt(struct gen *g, int *warps)
 {
     gen_start(g);
@@ -520,7 +532,12 @@ static bool gen_attempt(struct gen *g, int *warps)
     lir_emit(g->l, "ret");
     place_scratch(g);
     image_map_parameters(g);
-    if (g->failed || g->smem_used <= g->target->smem_bytes) return true;
+    if (g->failed) return true;
+    if (g->smem_used <= g->target->smem_bytes) return !spare_found(g);
+    if (g->stage_spare > 0) {
+        g->stage_spare = -1;
+        return false;
+    }
     int need = g->smem_used - planned + 1024;
     if (need <= g->smem_reserve) {
         gen_error(g, g->fn->span, "the kernel needs %d bytes of shared memory; %s has %d a CTA", g->smem_used, g->target->name, g->target->smem_bytes);

@@ -37,6 +37,7 @@ struct gen_role {
     struct opd scratch;       /* shared address of the role's exchange buffer for moves and reductions */
     int stage, stage_bytes;   /* buffers of TMA stores: offset, bytes a warp */
     struct store_ahead *ahead; /* the store whose old values are read while products run (store_tma.c); NULL: none */
+    int stage_next, stage_at; /* the buffer whose turn it is, and the length of the code when the last one was sent */
     int scratch_insn;         /* the instruction that loads it, completed when the size is known */
     int scratch_bytes;        /* how large it must be: the most any use asked for (gen_scratch) */
 };
@@ -59,6 +60,7 @@ struct gen_field {
     int map;                  /* image map index, -1: not by TMA */
     int map_order[5];         /* the tensor's dimension behind each of the map's */
     int half;                 /* second operand of a pair: the axis of whose tile this CTA holds half, -1: none */
+    struct opd *starts;       /* coordinates of its pieces in the tensor, while the slot is filled (pipe.h, field_plan.piece) */
     int share;                /* CTAs of the cluster that read the same data: each loads a part and multicasts it; 1: none */
     struct field_plan *plan;  /* pipe.h */
 };
@@ -120,6 +122,7 @@ struct gen {
     bool pair;                /* the two CTAs of a cluster multiply together; the first one's issuer does it (pair.c) */
     const char *no_pair;      /* why they do not, where they might */
     bool failed;
+    int stage_spare;          /* bytes that were left over, for more buffers of TMA stores; -1: they did not fit */
     int smem_reserve;         /* left free for exchange buffers when depths are chosen: what an earlier attempt needed */
 };
 

@@ -237,6 +237,28 @@ static void fill_acc(struct gen *g, struct ir_stmt *s)
     g->family->slot_write(g, v, all);
 }
 
+/* Where the pieces of a field lie in its tensor: coordinates of piece after piece. They may be looked up in memory, so they are
+ * asked for before the slot is waited for. */
+static struct opd *piece_starts(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
+{
+    const struct image_map *m = &g->image->maps.at[f->map];
+    const struct field_plan *plan = f->plan;
+    struct ir_axis *x = f->ir->axes[plan->piece_axis];
+    int n = x->tile / plan->piece;
+    struct opd *at = new_n(g->arena, struct opd, n * m->rank), origin = gen_origin(g, x);
+    for (int b = 0; b < n; b++) {
+        struct ir_block_at bound = { .outer = g->each, .n = 1, .axes = { x }, .at = { lir_add(g->l, origin, opd_imm(b * plan->piece)) } };
+        for (int i = 0; i < m->rank; i++) {
+            const struct ir_expr *e = s->expr->args[f->map_order[i]];
+            bool there = e->naxes == 1 && e->axes[0] == x;
+            if (there) g->each = &bound;
+            at[b * m->rank + i] = lir_in_reg(g->l, there ? gen_scalar(g, e) : index_start(g, e), RC_B32);
+            g->each = bound.outer;
+        }
+    }
+    return at;
+}
+
 void gen_produce(struct gen *g, struct ir_stmt *s)
 {
     struct gen_pipe *p = s->pipe->cg;
@@ -247,6 +269,10 @@ void gen_produce(struct gen *g, struct ir_stmt *s)
         return;
     }
     p->held = held_index(g, p);
+    for (int i = 0; i < s->body.n; i++) {
+        struct gen_field *f = s->body.at[i]->kind == S_fill ? s->body.at[i]->field->cg : NULL;
+        if (f && f->plan->kind == FILL_TMA && f->plan->piece) f->starts = piece_starts(g, f, s->body.at[i]);
+    }
     /* Where one thread fills the slot, only it waits: another might come a round late and miss the phase. */
     guard(g, p->by_threads || p->by_cp_async ? opd_imm(1) : is_issuer(g), &skip);
     gen_wait_barrier(g, barrier_address(g, p->empty, p->held), lir_xor(l, p->phase, opd_imm(1)));
@@ -278,17 +304,59 @@ void gen_produce(struct gen *g, struct ir_stmt *s)
 /* Where clusters are the rule, their form; ptxas spends a stack slot on it for sm_120. */
 const char *pipe_landing(const struct gen *g) { return g->target->has & (HAS_WGMMA | HAS_TCGEN05) ? "shared::cluster" : "shared::cta"; }
 
-static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
+/* One copy: a box of the map at `coord` to byte `at` of the field. */
+static void copy_box(struct gen *g, const struct gen_field *f, struct opd map, const struct opd *coord, struct opd to)
 {
     struct lir *l = g->l;
     struct gen_pipe *p = f->ir->pipe->cg;
+    int rank = g->image->maps.at[f->map].rank;
+    if (f->share > 1)
+        lir_emit(l, "cp.async.bulk.tensor.%dd.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%r], [%r, %R], [%r], %r", rank, to, map,
+                 coord, rank, p->full_now, lir_in_reg(l, opd_imm((1 << f->share) - 1), RC_B16));
+    else
+        lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes%s [%r], [%r, %R], [%r]", rank, pipe_landing(g), p->paired ? ".cta_group::2" : "",
+                 to, map, coord, rank, p->paired ? p->full_pair : p->full_now);
+}
+
+static struct opd map_address(struct gen *g, const struct gen_field *f)
+{
+    struct opd map = lir_reg(g->l, RC_B64);
+    lir_emit(g->l, "mov.b64 %r, map%d", map, f->map);
+    lir_emit(g->l, "cvta.param.u64 %r, %r", map, map);
+    return map;
+}
+
+static void fill_pieces(struct gen *g, const struct gen_field *f)
+{
+    struct lir *l = g->l;
     const struct image_map *m = &g->image->maps.at[f->map];
     const struct field_plan *plan = f->plan;
-    struct opd start[5], coord[5], base = pipe_field_base(g, f->ir), map = lir_reg(l, RC_B64), part = opd_imm(0);
+    struct opd base = pipe_field_base(g, f->ir), map = map_address(g, f);
+    int n = f->ir->axes[plan->piece_axis]->tile / plan->piece;
+    int bytes = plan->piece_axis == f->inner ? plan->piece * f->elem_bits / 8 : f->panel_bytes / n;
+    for (int panel = 0; panel < f->panels; panel++)
+        for (int b = 0; b < n; b++) {
+            struct opd coord[5];
+            memcpy(coord, f->starts + b * m->rank, sizeof *coord * (size_t)m->rank);
+            coord[0] = lir_in_reg(l, lir_add(l, coord[0], opd_imm(panel * f->per_panel)), RC_B32);
+            copy_box(g, f, map, coord, lir_in_reg(l, lir_add(l, base, opd_imm(panel * f->panel_bytes + b * bytes)), RC_B32));
+        }
+}
+
+static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
+{
+    struct lir *l = g->l;
+    const struct image_map *m = &g->image->maps.at[f->map];
+    const struct field_plan *plan = f->plan;
+    struct opd start[5], coord[5], base = pipe_field_base(g, f->ir), part = opd_imm(0);
     int skip, slow = 0;
     guard(g, is_issuer(g), &skip);
-    lir_emit(l, "mov.b64 %r, map%d", map, f->map);
-    lir_emit(l, "cvta.param.u64 %r, %r", map, map);
+    if (plan->piece) {
+        fill_pieces(g, f);
+        unguard(g, skip);
+        return;
+    }
+    struct opd map = map_address(g, f);
     for (int i = 0; i < m->rank; i++) {
         start[i] = lir_in_reg(l, index_start(g, s->expr->args[f->map_order[i]]), RC_B32);
         int axis = plan->walks[f->map_order[i]];
@@ -308,13 +376,7 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
             coord[0] = lir_in_reg(l, lir_add(l, start[0], opd_imm(panel * f->per_panel)), RC_B32);
             if (slow) coord[slow] = lir_in_reg(l, lir_add(l, start[slow], opd_imm(b * 256)), RC_B32);
             int at = panel * f->panel_bytes + b * (f->panel_bytes / boxes);
-            struct opd to = lir_in_reg(l, lir_add(l, base, opd_imm(at)), RC_B32);
-            if (f->share > 1)
-                lir_emit(l, "cp.async.bulk.tensor.%dd.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%r], [%r, %R], [%r], %r", m->rank,
-                         to, map, coord, m->rank, p->full_now, lir_in_reg(l, opd_imm((1 << f->share) - 1), RC_B16));
-            else
-                lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes%s [%r], [%r, %R], [%r]", m->rank, pipe_landing(g), p->paired ? ".cta_group::2" : "",
-                         to, map, coord, m->rank, p->paired ? p->full_pair : p->full_now);
+            copy_box(g, f, map, coord, lir_in_reg(l, lir_add(l, base, opd_imm(at)), RC_B32));
         }
     unguard(g, skip);
 }

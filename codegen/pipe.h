@@ -14,6 +14,8 @@ enum fill_kind { FILL_TMA, FILL_CP_ASYNC, FILL_COMPUTED, FILL_ACC };
 struct field_plan {
     enum fill_kind kind;
     int walks[IR_RANK]; /* by dimension of the tensor read: which of the field's axes walks it, -1: none */
+    int piece_axis;     /* TMA: this axis of the field is copied `piece` coordinates at a time, each box from a place of its own: */
+    int piece;          /* the index looks it up, as in K[PT[t / PS], t % PS]. 0: in one box */
 };
 
 /* What a field is filled by and read as. */

@@ -116,15 +116,54 @@ static int walked_axis(const struct ir_field *f, const struct ir_expr *e)
     return -2;
 }
 
-/* Index of the field's axis that walks each tensor dimension. False when the fill is not a plain box of the tensor. */
-static bool plain_box(const struct ir_field *f, const struct ir_expr *e, int *walks)
+/* e depends on coordinates of x only through x / n: the n, 0 where it depends on them otherwise. Others than x do not occur. */
+static int64_t stretch(const struct ir_expr *e, const struct ir_axis *x)
 {
-    int seen = 0;
+    int64_t n = 0;
+    if (!e->naxes) return INT64_MAX;
+    if (e->naxes != 1 || e->axes[0] != x || e->kind == E_coord || e->kind == E_get || e->kind == E_slot) return 0;
+    if (e->kind == E_div && e->args[0]->kind == E_coord && ir_const_int(e->args[1], &n)) return n;
+    for (int i = 0; i < e->nargs; i++) {
+        int64_t m = stretch(e->args[i], x);
+        n = i ? (n == INT64_MAX ? m : m == INT64_MAX ? n : gcd(n, m)) : m;
+        if (!m) return 0;
+    }
+    return n;
+}
+
+/* Whether the index says the same over stretches of one of the field's axes, or runs from 0 up in each: what one box can do,
+ * as long as it stays in a stretch. Notes which, and how long they are. */
+static bool pieces(const struct ir_field *f, const struct ir_expr *e, struct field_plan *plan, int *walk)
+{
+    int axis = -1;
+    int64_t n = 0;
+    for (int i = 0; i < f->naxes; i++)
+        if (e->naxes == 1 && f->axes[i] == e->axes[0]) axis = i;
+    if (axis < 0 || f->axes[axis]->of || (plan->piece && plan->piece_axis != axis)) return false;
+    bool runs = e->kind == E_mod && e->args[0]->kind == E_coord && ir_const_int(e->args[1], &n);
+    if (!runs) n = stretch(e, f->axes[axis]);
+    if (n < 1 || n > 1 << 20) return false;
+    *walk = runs ? axis : -1;
+    plan->piece = plan->piece ? (int)gcd(plan->piece, n) : (int)n;
+    plan->piece_axis = axis;
+    return true;
+}
+
+/* Index of the field's axis that walks each tensor dimension. False when the fill is not a box of the tensor, or boxes. */
+static bool plain_box(const struct ir_field *f, const struct ir_expr *e, struct field_plan *plan)
+{
+    int seen = 0, *walks = plan->walks;
     if (e->kind != E_read || e->type != f->type) return false;
     for (int d = 0; d < e->nargs; d++) {
         walks[d] = walked_axis(f, e->args[d]);
-        if (walks[d] == -2 || (walks[d] >= 0 && seen & 1 << walks[d])) return false;
+        if (walks[d] == -2 && !pieces(f, e->args[d], plan, &walks[d])) return false;
+        if (walks[d] >= 0 && seen & 1 << walks[d]) return false;
         if (walks[d] >= 0) seen |= 1 << walks[d];
+    }
+    if (plan->piece) {
+        const struct ir_axis *x = f->axes[plan->piece_axis];
+        plan->piece = (int)gcd(gcd(plan->piece, x->tile), x->align);
+        if (plan->piece == x->tile) plan->piece = x->tile; /* one box, but its place is looked up */
     }
     return seen == (1 << f->naxes) - 1;
 }
@@ -207,14 +246,31 @@ static void scales_layout(struct gen_field *f)
     f->bytes = f->panels * f->panel_bytes;
 }
 
-enum fill_kind pipe_fill_kind(struct gen *g, const struct ir_field *f, const struct ir_expr *e, int *walks)
+enum { MOST_BOXES = 16, BOX_ALIGN = 128 };
+
+/* Pieces must begin where a box may: at whole swizzle patterns of 8 rows, and multiples of 128 bytes. Other axes stand within. */
+static bool pieces_fit(const struct ir_field *f, const struct field_plan *plan, int inner)
 {
-    if (!plain_box(f, e, walks)) return FILL_COMPUTED;
+    int axis = plan->piece_axis, bytes = plan->piece * type_bits(f->type) / 8;
+    if (!plan->piece) return true;
+    if (f->axes[axis]->tile / plan->piece > MOST_BOXES || plan->piece > 256) return false;
+    if (axis == inner) return f->naxes == 1 && bytes % BOX_ALIGN == 0 && f->axes[axis]->tile <= 256;
+    for (int i = 0; i < axis; i++)
+        if (i != inner) return false; /* the slowest rows, so that a piece's lie together */
+    return plan->piece % 8 == 0;
+}
+
+/* Hardware copies move whole 16 bytes: rows, origins along them, and (checked at launch) strides. */
+static enum fill_kind fill_kind(struct gen *g, const struct ir_field *f, const struct ir_expr *e, struct field_plan *plan)
+{
+    if (!plain_box(f, e, plan)) return FILL_COMPUTED;
     const struct ir_tensor *t = e->tensor;
-    int bits = type_bits(f->type), inner = walks[t->inner];
+    int bits = type_bits(f->type), inner = plan->walks[t->inner];
     if (inner < 0 || t->rank > 5) return FILL_COMPUTED;
-    if (f->axes[inner]->tile * bits % 128 || start_divisor(g, e->args[t->inner]) * bits % 128) return FILL_COMPUTED;
-    if (!target_has(g->target, HAS_TMA)) return FILL_CP_ASYNC;
+    bool looked_up = plan->piece && plan->piece_axis == inner;
+    if (f->axes[inner]->tile * bits % 128 || (!looked_up && start_divisor(g, e->args[t->inner]) * bits % 128)) return FILL_COMPUTED;
+    if (!target_has(g->target, HAS_TMA)) return plan->piece ? FILL_COMPUTED : FILL_CP_ASYNC;
+    if (!pieces_fit(f, plan, inner)) return FILL_COMPUTED;
     for (int i = 0, first = 1; i < f->naxes; i++) {
         if (i == inner) continue;
         if (f->axes[i]->tile > 256 && !first) return FILL_COMPUTED; /* only the slowest rows are cut into several boxes */
@@ -224,6 +280,14 @@ enum fill_kind pipe_fill_kind(struct gen *g, const struct ir_field *f, const str
 }
 
 int pipe_held(const struct gen_field *f, int axis) { return f->ir->axes[axis]->tile / (axis == f->half ? 2 : 1); }
+
+enum fill_kind pipe_fill_kind(struct gen *g, const struct ir_field *f, const struct ir_expr *e, int *walks)
+{
+    struct field_plan plan = { 0 };
+    enum fill_kind kind = fill_kind(g, f, e, &plan);
+    memcpy(walks, plan.walks, sizeof plan.walks);
+    return plan.piece ? FILL_COMPUTED : kind;
+}
 
 int pipe_slowest_axis(const struct gen_field *f)
 {
@@ -258,8 +322,10 @@ static int field_map(struct gen *g, const struct gen_field *f, const struct ir_e
         int axis = walks[order[i]];
         if (axis < 0) continue;
         int tile = pipe_held(f, axis) / (axis == pipe_slowest_axis(f) ? f->share : 1);
+        if (f->plan->piece && axis == f->plan->piece_axis) tile = f->plan->piece;
         m.box[i] = (uint32_t)(tile > 256 ? 256 : tile);
     }
+    if (f->plan->piece && f->plan->piece_axis == f->inner) m.box[0] = (uint32_t)f->plan->piece;
     vec_push(g->arena, &g->image->maps, m);
     return g->image->maps.n - 1;
 }
@@ -332,7 +398,7 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
         scales_layout(f);
         return;
     }
-    plan->kind = pipe_fill_kind(g, f->ir, u->fill->expr, plan->walks);
+    plan->kind = fill_kind(g, f->ir, u->fill->expr, plan);
     f->inner = f->ir->naxes ? f->ir->naxes - 1 : 0;
     if (plan->kind != FILL_COMPUTED) f->inner = plan->walks[u->fill->expr->tensor->inner];
     else if (u->contracted && !either_major(g, f, u->fill->expr))
@@ -345,7 +411,7 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
         return;
     }
     pipe_need_alignment(g, u->fill->expr->tensor);
-    if (plan->kind == FILL_TMA) f->share = sharers(g, f, u->fill->expr, plan->walks);
+    if (plan->kind == FILL_TMA && !plan->piece) f->share = sharers(g, f, u->fill->expr, plan->walks);
     if (plan->kind == FILL_TMA) f->map = field_map(g, f, u->fill->expr, plan->walks, f->map_order);
 }
 
@@ -366,7 +432,7 @@ static int loop_depth(const ir_block *b, const struct ir_pipe *p, int depth)
     return most;
 }
 
-enum { MOST_SLOTS = 8, LITTLE = 128 };
+enum { MOST_SLOTS = 16, LITTLE = 128 };
 
 static int pipe_bytes(const struct gen_pipe *p, int depth) { return p->slot_bytes * depth + p->pad + 1024; }
 

@@ -10,12 +10,13 @@
  *                     there: memory adds fewer elements a second than it takes. What finds no buffer is added by memory.
  * Needs: plain coordinates, axes whose tiles end where the tensor does, whole 16 bytes in rows. */
 #include "codegen/eval.h"
+#include "codegen/mma_common.h"
 #include "codegen/pipe.h"
 
 #include <string.h>
 
 /* The buffers may take a sixth of shared memory; a third where the author says how many; what leaves that many slots where they are read ahead. */
-enum { PANEL_BYTES = 128, BUFFER_ROWS = 16, SHARE = 6, ASKED_SHARE = 3, LEAST_SLOTS = 3, BARRIERS = 256 };
+enum { PANEL_BYTES = 128, BUFFER_ROWS = 16, SHARE = 6, ASKED_SHARE = 3, LEAST_SLOTS = 3, BARRIERS = 256, MOST_BUFFERS = 8 };
 
 /* The part of a tile that one warp holds without gaps: on each axis a run of coordinates from 0, made of register and
  * lane digits; register digits with larger strides repeat it. */
@@ -341,13 +342,28 @@ static void fill_panel(struct sender *sd, const struct panel *p, const struct op
     }
 }
 
-static int stage_buffers(struct gen *g, int bytes)
+/* More buffers where memory was left over: a whole tile may wait there for its way out. */
+static void more_buffers(struct gen *g, struct box *b)
+{
+    int each = b->bytes * g->role->warps;
+    while (g->stage_spare >= each && b->buffers < MOST_BUFFERS) {
+        g->stage_spare -= each;
+        b->buffers++;
+    }
+}
+
+static int stage_buffers(struct gen *g, struct box *b)
 {
     struct gen_role *r = g->role;
-    if (r->stage_bytes < bytes) {
-        r->stage = gen_smem(g, bytes * r->warps, 1024);
-        r->stage_bytes = bytes;
+    bool same = r->stage_bytes && r->stage_bytes % b->bytes == 0 && r->stage_bytes / b->bytes >= b->buffers;
+    if (same) b->buffers = r->stage_bytes / b->bytes;
+    if (!r->stage_bytes) more_buffers(g, b);
+    if (r->stage_bytes < b->bytes * b->buffers) {
+        r->stage_bytes = b->bytes * b->buffers;
+        r->stage = gen_smem(g, r->stage_bytes * r->warps, 1024);
+        same = false;
     }
+    if (!same || !mma_straight(g, r->stage_at)) r->stage_at = -1; /* nothing is known of what is on its way */
     return r->stage;
 }
 
@@ -541,17 +557,21 @@ bool store_by_tma(struct gen *g, struct ir_stmt *s, const struct layout *lay)
     struct store_ahead *a = g->role->ahead && g->role->ahead->s == s ? g->role->ahead : NULL;
     const struct box *b = a ? &a->box : &own;
     if (!a && !plan_box(g, s, lay, &own)) return false;
-    int map = a ? a->map : store_map(g, s, &own), n = list_panels(g, b, &panels);
-    struct sender sd = sender_of(g, s, b, map, a ? a->stage : stage_buffers(g, own.buffers * own.bytes));
+    int map = a ? a->map : store_map(g, s, &own), n = list_panels(g, b, &panels), stage = a ? a->stage : stage_buffers(g, &own);
+    struct sender sd = sender_of(g, s, b, map, stage);
+    bool follows = !a && g->role->stage_at >= 0; /* the buffers are in turn from the store before */
+    sd.next = follows ? g->role->stage_next : 0;
     struct opd *v = gen_tile(g, s->expr, b->lay);
     struct layout *mine = layout_project(g->arena, b->lay, s->expr->axes, s->expr->naxes);
     if (a) await_old(g, a);
     for (int i = 0; i < n; i++) {
         sd.old = a && i < b->buffers;
-        if (!sd.old) wait_buffer(&sd, i == 0);
+        if (!sd.old) wait_buffer(&sd, i == 0 && !follows);
         fill_panel(&sd, &panels[i], v, mine);
         send(&sd, &panels[i]);
     }
+    g->role->stage_next = sd.next;
+    g->role->stage_at = a ? -1 : g->l->code.n;
     return true;
 }
 
