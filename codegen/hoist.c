@@ -198,6 +198,85 @@ static void move_kept(struct gen *g, struct work *w, const char *keep)
             if ((keep[i] != 0) == (pass == 0)) code[to++] = old[i];
 }
 
+/* ---- what varies from trip to trip, but not with the slots waited for ---- */
+
+/* Whether o has at the head of the loop the value that instruction i reads: set before only, or later in the trip, or by what
+ * may stand at the head, too. */
+static bool known_at_head(struct work *w, struct opd o, int i);
+
+static bool may_lift(struct work *w, int i)
+{
+    const struct lir_insn *in = &w->l->code.at[i];
+    char *state = &w->move[i - w->at];
+    if (*state) return *state == 1;
+    *state = 3;
+    int first, n = writes(in, &first);
+    bool good = n > 0 && is_pure(in) && in->fmt[0] != '@' && (!is_load(in) || (in->hoist && in->hoist <= w->number));
+    for (int k = 0; k < in->nargs && good; k++) {
+        bool written = k >= first && k < first + n;
+        if (written) good = in->args[k].kind == OPD_REG && w->defs[in->args[k].cls][in->args[k].id] == 1;
+        else good = known_at_head(w, in->args[k], i);
+    }
+    *state = good ? 1 : 2;
+    return good;
+}
+
+static bool known_at_head(struct work *w, struct opd o, int i)
+{
+    if (o.kind != OPD_REG || !w->defs[o.cls][o.id]) return true;
+    int at = w->where[o.cls][o.id];
+    if (w->defs[o.cls][o.id] > 1) return w->before[o.cls][o.id] > i;
+    return at > i || (at < i && !w->outside[o.cls][o.id] && may_lift(w, at));
+}
+
+static void lift_chain(struct work *w, int i, char *keep)
+{
+    const struct lir_insn *in = &w->l->code.at[i];
+    if (keep[i - w->at]) return;
+    keep[i - w->at] = 1;
+    for (int k = 0; k < in->nargs; k++) {
+        struct opd o = in->args[k];
+        if (o.kind == OPD_REG && w->defs[o.cls][o.id] && w->where[o.cls][o.id] < i) lift_chain(w, w->where[o.cls][o.id], keep);
+    }
+}
+
+/* Whether the code in between waits for a barrier, and does nothing else that may skip what follows. */
+static bool waits_between(const struct work *w, int from, int to)
+{
+    bool waits = false, spins = false; /* spins: at a wait's own label or branch */
+    for (int i = from; i < to; i++) {
+        const char *s = mnemonic(&w->l->code.at[i]), *next = i + 1 < w->end ? mnemonic(&w->l->code.at[i + 1]) : NULL;
+        bool branch = s && !strncmp(s, "bra", 3);
+        if (!w->l->code.at[i].fmt ? !next || strncmp(next, "mbarrier.try_wait", 17) : branch && !spins) return false;
+        spins = s && !strncmp(s, "mbarrier.try_wait", 17);
+        waits |= spins;
+    }
+    return waits;
+}
+
+/* Reads of a slot that is held over the whole loop, after a wait for another pipe's: they go to the head of the loop, so that
+ * what they bring is there when the wait is over. The loop's label stands right at its begin. */
+static void lift_loads(struct gen *g, struct work *w)
+{
+    enum { MOST_LIFTED = 12 };
+    int n = w->end - w->at, lifted = 0, body = w->at;
+    char *keep = new_n(g->arena, char, n + 1);
+    w->move = new_n(g->arena, char, n + 1);
+    while (body < w->end && w->l->code.at[body].fmt) body++; /* what left the loop stands before its label */
+    for (int i = body + 1; i < w->end; i++) {
+        const struct lir_insn *in = &w->l->code.at[i];
+        int first, values = writes(in, &first);
+        if (!in->hoist || in->hoist > w->number || !is_load(in) || strncmp(mnemonic(in), "ld.shared.", 10)) continue;
+        if (lifted + values > MOST_LIFTED || !waits_between(w, body + 1, i) || !may_lift(w, i)) continue;
+        lifted += values;
+        lift_chain(w, i, keep);
+    }
+    if (!lifted) return;
+    struct work tail = *w;
+    tail.at = body + 1;
+    move_kept(g, &tail, keep + (body + 1 - w->at));
+}
+
 /* Loads of a kind that may leave the loop, as long as there is room for their values. */
 static void keep_loads(struct gen *g, struct work *w, const char *kind, char *keep)
 {
@@ -259,4 +338,6 @@ void hoist_loop_end(struct gen *g)
     keep_loads(g, &w, "ld.", keep);
     if (moves_arithmetic(g)) keep_arithmetic(&w, hoist_room(g) / 2, keep); /* products overlap with the next loads: leave room */
     if (w.values) move_kept(g, &w, keep);
+    find_defs(g, &w);
+    lift_loads(g, &w);
 }

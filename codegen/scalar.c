@@ -414,7 +414,10 @@ static struct opd load_slot(struct gen *g, const struct ir_expr *e)
 {
     struct opd rel[IR_RANK] = { opd_imm(0) }; /* a field of one element has no axis to walk */
     for (int i = 0; i < e->nargs; i++) rel[i] = lir_sub(g->l, gen_scalar(g, e->args[i]), eval_window(g, e->field->axes[i]));
-    return scalar_load_shared(g, e->field->type, lir_in_reg(g->l, pipe_element(g, e->field, rel), RC_B32), 0, opd_imm(1));
+    int from = g->l->code.n;
+    struct opd x = scalar_load_shared(g, e->field->type, lir_in_reg(g->l, pipe_element(g, e->field, rel), RC_B32), 0, opd_imm(1));
+    hoist_mark(g, e->field->pipe, from);
+    return x;
 }
 
 /* ---- axes */
