@@ -61,6 +61,7 @@ struct gen_field {
     int map_order[5];         /* the tensor's dimension behind each of the map's */
     int half;                 /* second operand of a pair: the axis of whose tile this CTA holds half, -1: none */
     struct opd *starts;       /* coordinates of its pieces in the tensor, while the slot is filled (pipe.h, field_plan.piece) */
+    struct opd *ahead;        /* those of the next slot, in a loop that looks them up a trip before; else NULL */
     int share;                /* CTAs of the cluster that read the same data: each loads a part and multicasts it; 1: none */
     struct field_plan *plan;  /* pipe.h */
 };
@@ -256,6 +257,10 @@ struct mma_family {
     void (*task_end)(struct gen *g);
 };
 void mma_slot_pad(struct gen *g, struct gen_pipe *p); /* sets p->pad, once fields have their places */
+/* A loop whose slots' pieces are looked up a trip before (pipe.c); lo: where it begins. */
+void pipe_look_ahead(struct gen *g, const struct ir_stmt *loop, struct opd lo);
+void pipe_looked(const struct ir_stmt *loop);
+
 const struct mma_family *mma_choose(const struct target *t, const struct ir_fn *fn);
 
 #endif

@@ -237,15 +237,17 @@ static void fill_acc(struct gen *g, struct ir_stmt *s)
     g->family->slot_write(g, v, all);
 }
 
-/* Where the pieces of a field lie in its tensor: coordinates of piece after piece. They may be looked up in memory, so they are
- * asked for before the slot is waited for. */
-static struct opd *piece_starts(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
+/* ---- pieces whose place is looked up ---- */
+
+/* Where the pieces of a field lie in its tensor when its axis begins at `origin`: coordinates of piece after piece. They may be
+ * looked up in memory, so they are asked for before the slot is waited for. */
+static struct opd *piece_starts(struct gen *g, const struct gen_field *f, const struct ir_stmt *s, struct opd origin)
 {
     const struct image_map *m = &g->image->maps.at[f->map];
     const struct field_plan *plan = f->plan;
     struct ir_axis *x = f->ir->axes[plan->piece_axis];
     int n = x->tile / plan->piece;
-    struct opd *at = new_n(g->arena, struct opd, n * m->rank), origin = gen_origin(g, x);
+    struct opd *at = new_n(g->arena, struct opd, n * m->rank);
     for (int b = 0; b < n; b++) {
         struct ir_block_at bound = { .outer = g->each, .n = 1, .axes = { x }, .at = { lir_add(g->l, origin, opd_imm(b * plan->piece)) } };
         for (int i = 0; i < m->rank; i++) {
@@ -259,6 +261,92 @@ static struct opd *piece_starts(struct gen *g, const struct gen_field *f, const 
     return at;
 }
 
+static struct gen_field *pieces_of(const struct ir_stmt *fill)
+{
+    struct gen_field *f = fill->kind == S_fill && !fill->field->pipe->home ? fill->field->cg : NULL;
+    return f && f->plan->kind == FILL_TMA && f->plan->piece ? f : NULL;
+}
+
+static int piece_numbers(struct gen *g, const struct gen_field *f)
+{
+    return f->ir->axes[f->plan->piece_axis]->tile / f->plan->piece * g->image->maps.at[f->map].rank;
+}
+
+struct sets {
+    const ir_block *body;
+    const struct ir_axis *walked;
+    bool found;
+};
+
+static bool sets_in(const ir_block *b, const struct ir_var *v, const struct ir_axis *x)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        if ((v && s->var == v) || (x && s->kind == S_bind && s->axis == x)) return true;
+        if (sets_in(&s->body, v, x) || sets_in(&s->other, v, x)) return true;
+    }
+    return false;
+}
+
+static void note_set(void *ctx, struct ir_expr *e)
+{
+    struct sets *c = ctx;
+    const struct ir_axis *x = e->axis;
+    while (x && x->of) x = x->of;
+    c->found |= e->kind == E_slot || e->kind == E_element || (e->var && sets_in(c->body, e->var, NULL)) || (x && x != c->walked && sets_in(c->body, NULL, x));
+}
+
+/* The loop's only walk of the axis, a tile a trip, and nothing else it sets is in the index. */
+static bool can_look_ahead(const struct ir_stmt *loop, const struct gen_field *f, const struct ir_stmt *fill)
+{
+    int64_t step;
+    const struct ir_axis *x = f->ir->axes[f->plan->piece_axis];
+    struct sets c = { &loop->body, x, false };
+    if (loop->axis != x || !loop->step || !ir_const_int(loop->step, &step) || step != x->tile) return false;
+    for (int i = 0; i < fill->expr->nargs; i++) ir_walk_expr(fill->expr->args[i], note_set, &c);
+    return !c.found;
+}
+
+/* What a slot's pieces are looked up for is known a trip before: the loop over them looks up the next one's first, and copies
+ * go on meanwhile. lo: where the loop begins. */
+void pipe_look_ahead(struct gen *g, const struct ir_stmt *loop, struct opd lo)
+{
+    for (int i = 0; i < loop->body.n; i++) {
+        const struct ir_stmt *p = loop->body.at[i];
+        for (int k = 0; p->kind == S_produce && k < p->body.n; k++) {
+            struct gen_field *f = pieces_of(p->body.at[k]);
+            if (!f || !can_look_ahead(loop, f, p->body.at[k])) continue;
+            int n = piece_numbers(g, f);
+            struct opd *first = piece_starts(g, f, p->body.at[k], lo);
+            f->ahead = new_n(g->arena, struct opd, n);
+            for (int c = 0; c < n; c++) lir_set(g->l, f->ahead[c] = lir_reg(g->l, RC_B32), first[c]);
+        }
+    }
+}
+
+void pipe_looked(const struct ir_stmt *loop)
+{
+    for (int i = 0; i < loop->body.n; i++)
+        for (int k = 0; loop->body.at[i]->kind == S_produce && k < loop->body.at[i]->body.n; k++) {
+            struct gen_field *f = pieces_of(loop->body.at[i]->body.at[k]);
+            if (f) f->ahead = NULL;
+        }
+}
+
+static void look_up(struct gen *g, struct gen_field *f, const struct ir_stmt *fill)
+{
+    struct ir_axis *x = f->ir->axes[f->plan->piece_axis];
+    int n = piece_numbers(g, f);
+    if (!f->ahead) {
+        f->starts = piece_starts(g, f, fill, gen_origin(g, x));
+        return;
+    }
+    f->starts = new_n(g->arena, struct opd, n);
+    for (int c = 0; c < n; c++) lir_set(g->l, f->starts[c] = lir_reg(g->l, RC_B32), f->ahead[c]);
+    struct opd *next = piece_starts(g, f, fill, lir_add(g->l, gen_origin(g, x), opd_imm(x->tile)));
+    for (int c = 0; c < n; c++) lir_set(g->l, f->ahead[c], next[c]);
+}
+
 void gen_produce(struct gen *g, struct ir_stmt *s)
 {
     struct gen_pipe *p = s->pipe->cg;
@@ -269,10 +357,8 @@ void gen_produce(struct gen *g, struct ir_stmt *s)
         return;
     }
     p->held = held_index(g, p);
-    for (int i = 0; i < s->body.n; i++) {
-        struct gen_field *f = s->body.at[i]->kind == S_fill ? s->body.at[i]->field->cg : NULL;
-        if (f && f->plan->kind == FILL_TMA && f->plan->piece) f->starts = piece_starts(g, f, s->body.at[i]);
-    }
+    for (int i = 0; i < s->body.n; i++)
+        if (pieces_of(s->body.at[i])) look_up(g, pieces_of(s->body.at[i]), s->body.at[i]);
     /* Where one thread fills the slot, only it waits: another might come a round late and miss the phase. */
     guard(g, p->by_threads || p->by_cp_async ? opd_imm(1) : is_issuer(g), &skip);
     gen_wait_barrier(g, barrier_address(g, p->empty, p->held), lir_xor(l, p->phase, opd_imm(1)));

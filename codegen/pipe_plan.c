@@ -432,7 +432,7 @@ static int loop_depth(const ir_block *b, const struct ir_pipe *p, int depth)
     return most;
 }
 
-enum { MOST_SLOTS = 16, LITTLE = 128 };
+enum { MOST_SLOTS = 16, ENOUGH_SLOTS = 4, LITTLE = 128 }; /* enough: of the innermost pipe, before others get a second */
 
 static int pipe_bytes(const struct gen_pipe *p, int depth) { return p->slot_bytes * depth + p->pad + 1024; }
 
@@ -462,6 +462,20 @@ int pipe_room(const struct gen *g, int slots)
     return room;
 }
 
+/* What a task reads once can come while the task before is still at work: a second slot, if the innermost pipe can spare it. Not
+ * where warps read fragments: the last tile of a slot may reach into the next. */
+static void ahead_of_tasks(struct gen *g, struct gen_pipe *inner, int spare)
+{
+    for (int i = 0; i < g->fn->pipes.n; i++) {
+        struct gen_pipe *p = g->fn->pipes.at[i]->cg;
+        if (p->ir->depth || p->ir->home || p->depth != 1 || pipe_nest(g, p->ir) != 0 || !p->slot_bytes) continue;
+        while (spare < p->slot_bytes && inner->depth > ENOUGH_SLOTS) inner->depth--, spare += inner->slot_bytes;
+        if (spare < p->slot_bytes) continue;
+        spare -= p->slot_bytes;
+        p->depth = 2;
+    }
+}
+
 /* Pipes that say `auto` get two slots, those never produced in a loop one; what memory is left goes to the innermost. */
 static void choose_depths(struct gen *g)
 {
@@ -481,6 +495,7 @@ static void choose_depths(struct gen *g)
     if (inner && room > 0 && inner->slot_bytes) {
         int more = room / inner->slot_bytes;
         inner->depth = inner->depth + more > MOST_SLOTS ? MOST_SLOTS : inner->depth + more;
+        if (g->fn->persistent && g->family && g->family->async) ahead_of_tasks(g, inner, room - (inner->depth - 2) * inner->slot_bytes);
     }
     for (int n = 0, all = g->fn->pipes.n; n < 2 * all && room < 0; n++) { /* what a drain fills first */
         struct gen_pipe *p = g->fn->pipes.at[n % all]->cg;

@@ -137,7 +137,9 @@ static void stmt_for(struct gen *g, struct ir_stmt *s)
     struct opd step = s->step ? scalar_copy(g, gen_scalar(g, s->step), TY_i32) : opd_imm(1);
     if (lo.kind == OPD_IMM && hi.kind == OPD_IMM && lo.imm >= hi.imm) return;
     set_scalar(g, s->var, lo);
+    pipe_look_ahead(g, s, scalar_variable(g, s->var));
     counted_loop(g, scalar_variable(g, s->var), hi, step, s->num > 1 ? (int)s->num : 1, &s->body);
+    pipe_looked(s);
 }
 
 /* ---- each thread on its own */
