@@ -156,12 +156,21 @@ static struct opd stride_bytes(struct gen *g, const struct access *a, int d, str
     return half;
 }
 
-static void ask_alignment(struct gen *g, const struct ir_tensor *t, int elements, int bytes)
+void gen_need_alignment(struct gen *g, const struct ir_tensor *t, int bytes)
 {
     struct image_arg *arg = &g->image->args.at[t->id];
+    int elements = bytes * 8 / type_bits(t->type);
+    if (arg->base_align < bytes) arg->base_align = bytes;
     for (int d = 0; d < t->rank; d++)
         if (d != t->inner && arg->align[d] < elements) arg->align[d] = elements;
-    if (arg->base_align < bytes) arg->base_align = bytes;
+}
+
+int gen_row_vector(struct gen *g, const struct ir_tensor *t)
+{
+    int n = t->align * 8 / type_bits(t->type);
+    int64_t whole = ir_divisor(g->fn, t->dim[t->inner]);
+    while (n > 1 && whole % n) n /= 2;
+    return n;
 }
 
 /* Two to a byte: bytes are whole where the inner index starts even. */
@@ -171,7 +180,7 @@ static void check_pairs(struct gen *g, const struct access *a, struct span at)
     if (type_bits(a->tensor->type) >= 8) return;
     if (!d->linear || d->divisor % 2)
         gen_error(g, at, "'%s' holds two elements a byte; its inner index must begin at an even coordinate here", a->tensor->name);
-    ask_alignment(g, a->tensor, 2, 1);
+    gen_need_alignment(g, a->tensor, 1);
 }
 
 struct access *access_plan(struct gen *g, const struct ir_tensor *t, struct ir_expr *const *index, const struct layout *lay)
@@ -281,13 +290,13 @@ static bool run_of(const struct access *a, int r, int n)
 int access_run(struct gen *g, struct access *a, int r, bool guarded)
 {
     const struct ir_tensor *t = a->tensor;
-    int bits = type_bits(t->type), n = 128 / bits;
+    int bits = type_bits(t->type), n = t->align * 8 / bits;
     if (!a->rank) return 1;
     int64_t whole = ir_divisor(g->fn, t->dim[t->inner]);
     for (; n > 1; n /= 2) {
         if (!run_of(a, r, n)) continue;
         if ((a->rank > 1 || guarded) && whole % n) continue;
-        ask_alignment(g, t, n, n * bits / 8);
+        gen_need_alignment(g, t, n * bits / 8);
         return n;
     }
     return 1;

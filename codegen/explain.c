@@ -37,6 +37,14 @@ static void explain_settings(const struct gen *g, struct buf *out)
     buf_printf(out, "\n");
 }
 
+static void explain_alignment(const struct gen *g, struct buf *out)
+{
+    for (int i = 0; i < g->fn->tensors.n; i++) {
+        const struct ir_tensor *t = g->fn->tensors.at[i];
+        if (t->rank && t->align < IR_ALIGN) buf_printf(out, "  alignment of '%s': %d byte%s and no more\n", t->name, t->align, t->align == 1 ? "" : "s");
+    }
+}
+
 static void explain_roles(const struct gen *g, struct buf *out)
 {
     for (int i = 0; i < g->roles.n; i++) {
@@ -61,6 +69,7 @@ static void explain_field(const struct gen *g, const struct gen_field *f, struct
         for (int i = 0; i < m->rank; i++) buf_printf(out, "%s%u", i ? " x " : " ", m->box[i]);
         buf_printf(out, ")");
     }
+    if (f->plan->kind == FILL_CP_ASYNC && f->plan->unit < IR_ALIGN) buf_printf(out, " in pieces of %d bytes", f->plan->unit);
     buf_printf(out, ", contiguous along %s, %d rows of %d bytes", f->ir->axes[f->inner]->name, f->rows, f->span);
     if (f->panels > 1) buf_printf(out, " in %d panels", f->panels);
     if (f->share > 1) buf_printf(out, ", a part loaded by each of %d CTAs and multicast", f->share);
@@ -138,6 +147,7 @@ static void explain_scales(const struct gen *g, const ir_block *b, struct buf *o
 void gen_explain(const struct gen *g, struct buf *out)
 {
     explain_settings(g, out);
+    explain_alignment(g, out);
     explain_roles(g, out);
     explain_pipes(g, out);
     explain_tiles(g, out);

@@ -134,6 +134,9 @@ struct opd gen_scratch(struct gen *g, int bytes);
 void gen_role_sync(struct gen *g);                            /* bar.sync over the role's threads (bar.warp.sync for one warp) */
 struct opd gen_tensor_pointer(struct gen *g, const struct ir_tensor *t); /* 64-bit global address */
 struct opd gen_stride(struct gen *g, const struct ir_tensor *t, int dim); /* 64-bit, elements; imm 1 for the inner one */
+/* The code relies on so many bytes (at most t->align): recorded, for the launch to check. */
+void gen_need_alignment(struct gen *g, const struct ir_tensor *t, int bytes);
+int gen_row_vector(struct gen *g, const struct ir_tensor *t); /* widest vector, in elements, that rows of t are made of and aligned to */
 struct opd gen_elect(struct gen *g);                          /* predicate: one lane of the converged warp (lane 0) */
 void gen_error(struct gen *g, struct span at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
@@ -208,7 +211,6 @@ int pipe_room(const struct gen *g, int slots);                   /* shared memor
 void pipe_counts(struct gen *g);                                 /* arrival counts, once roles have their warps */
 void pipe_note_budget(struct gen *g);                            /* notes: where shared memory goes */
 void pipe_init(struct gen *g);                                   /* mbarrier.init by one thread */
-void pipe_need_alignment(struct gen *g, const struct ir_tensor *t); /* 16-byte rows: recorded for the launch to check */
 bool pipe_only_fills(const ir_block *b);
 void pipe_begin_role(struct gen *g);                             /* state registers of the role's pipes */
 void gen_produce(struct gen *g, struct ir_stmt *s);

@@ -131,6 +131,16 @@ static int past_field(const struct mma_operand *o, const struct gen_field *gf, i
     return o->nmn ? (read - o->size) * axis_rows(gf, arg_of(o->e, o->mn[o->nmn - 1])) * gf->span : 0;
 }
 
+/* What threads write has to be fenced before tensor cores read it, were it for nothing: then the next slot stays out of reach. */
+static void keep_to_slot(struct gen_pipe *p)
+{
+    bool written = false;
+    for (int i = 0; i < p->ir->fields.n; i++) written |= ((struct gen_field *)p->ir->fields.at[i]->cg)->generic_write;
+    if (!written) return;
+    p->slot_bytes += (p->pad + 1023) / 1024 * 1024;
+    p->pad = 0;
+}
+
 void mma_slot_pad(struct gen *g, struct gen_pipe *p)
 {
     struct mma_state *st = mma_state(g);
@@ -146,6 +156,7 @@ void mma_slot_pad(struct gen *g, struct gen_pipe *p)
             if (past > p->pad) p->pad = past;
         }
     }
+    keep_to_slot(p);
 }
 
 /* ---- steps ---- */

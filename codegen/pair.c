@@ -56,9 +56,11 @@ static int cut_axis(struct pair_scan *ps, const struct mma_operand *b)
     enum { HALF_UNIT = 32, HALF_BYTES = 32 };
     const struct ir_field *f = b->field;
     const struct ir_stmt *fill = ps->uses[f->id].fill;
-    int walks[IR_RANK], slowest = -1;
-    if (!fill || b->size % HALF_UNIT || pipe_fill_kind(ps->g, f, fill->expr, walks) != FILL_TMA) return -1;
-    int inner = walks[fill->expr->tensor->inner];
+    struct field_plan plan = { .kind = FILL_COMPUTED };
+    int slowest = -1;
+    if (fill) plan = pipe_plan_fill(ps->g, f, fill->expr);
+    if (b->size % HALF_UNIT || plan.kind != FILL_TMA || plan.piece) return -1;
+    int inner = plan.walks[fill->expr->tensor->inner];
     for (int i = 0; i < f->naxes; i++) {
         const struct ir_expr *arg = b->e->args[i];
         bool contracted = arg->naxes && mma_axis_at(b->k, b->nk, arg->axis) >= 0;

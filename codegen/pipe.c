@@ -467,7 +467,7 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
     unguard(g, skip);
 }
 
-/* 16-byte chunks of the field in row order, dealt to the producer's threads. What lies outside the tensor becomes zero
+/* Units of the field in row order, dealt to the producer's threads. What lies outside the tensor becomes zero
  * through cp.async's source size. */
 static void fill_cp_async(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
 {
@@ -475,7 +475,7 @@ static void fill_cp_async(struct gen *g, const struct gen_field *f, const struct
     const struct field_plan *plan = f->plan;
     const struct ir_expr *read = s->expr;
     const struct ir_tensor *t = read->tensor;
-    int threads = g->role->warps * 32, per_chunk = 128 / f->elem_bits, chunks_row = f->cols / per_chunk, chunks = f->rows * chunks_row;
+    int threads = g->role->warps * 32, per_chunk = plan->unit * 8 / f->elem_bits, chunks_row = f->cols / per_chunk, chunks = f->rows * chunks_row;
     struct opd start[IR_RANK], size[IR_RANK];
     for (int d = 0; d < t->rank; d++) {
         start[d] = index_start(g, read->args[d]);
@@ -492,14 +492,14 @@ static void fill_cp_async(struct gen *g, const struct gen_field *f, const struct
             rel[i] = left > 1 ? lir_mod(l, rest, opd_imm(tile), true) : rest;
             rest = left > 1 ? lir_div(l, rest, opd_imm(tile), true) : opd_imm(0);
         }
-        struct opd inside = opd_imm(1), address = gen_tensor_pointer(g, t), bytes = opd_imm(16);
+        struct opd inside = opd_imm(1), address = gen_tensor_pointer(g, t), bytes = opd_imm(plan->unit);
         for (int d = 0; d < t->rank; d++) {
             struct opd c = plan->walks[d] < 0 ? start[d] : lir_add(l, start[d], rel[plan->walks[d]]);
             inside = lir_pand(l, inside, lir_cmp(l, "lt", c, size[d]));
             inside = lir_pand(l, inside, lir_cmp(l, "ge", c, opd_imm(0)));
             if (d == t->inner) {
                 struct opd left = lir_mul(l, lir_sub(l, size[d], c), opd_imm(f->elem_bits / 8));
-                bytes = lir_min(l, left, opd_imm(16));
+                bytes = lir_min(l, left, opd_imm(plan->unit));
             }
             struct opd step = d == t->inner ? lir_widen(l, c) : lir_mul64(l, lir_widen(l, c), gen_stride(g, t, d));
             address = lir_add64(l, address, lir_mul64(l, step, opd_imm(f->elem_bits / 8)));
@@ -510,7 +510,8 @@ static void fill_cp_async(struct gen *g, const struct gen_field *f, const struct
         struct opd busy = chunks - first < threads ? lir_cmp(l, "lt", n, opd_imm(chunks)) : opd_imm(1);
         int skip;
         guard(g, busy, &skip);
-        lir_emit(l, "cp.async.cg.shared.global [%r], [%r], 16, %r", to, address, lir_in_reg(l, bytes, RC_B32));
+        const char *cache = plan->unit == 16 ? "cg" : "ca";
+        lir_emit(l, "cp.async.%s.shared.global [%r], [%r], %d, %r", cache, to, address, plan->unit, lir_in_reg(l, bytes, RC_B32));
         unguard(g, skip);
     }
 }

@@ -16,6 +16,7 @@ struct field_plan {
     int walks[IR_RANK]; /* by dimension of the tensor read: which of the field's axes walks it, -1: none */
     int piece_axis;     /* TMA: this axis of the field is copied `piece` coordinates at a time, each box from a place of its own: */
     int piece;          /* the index looks it up, as in K[PT[t / PS], t % PS]. 0: in one box */
+    int unit;           /* bytes that rows in memory are aligned to and made of: what cp.async moves at a time */
 };
 
 /* What a field is filled by and read as. */
@@ -26,8 +27,9 @@ struct field_use {
     bool mma;
 };
 
-/* Hardware copies move whole 16 bytes: rows, origins along them, and (checked at launch) strides. walks: as in field_plan. */
-enum fill_kind pipe_fill_kind(struct gen *g, const struct ir_field *f, const struct ir_expr *e, int *walks);
+/* How the field is filled with e: by boxes or pieces that the hardware copies, where all of its rows, origins along them
+ * and (checked at launch) strides are whole pieces: of 16 bytes, or of what the tensor is aligned to. */
+struct field_plan pipe_plan_fill(struct gen *g, const struct ir_field *f, const struct ir_expr *e);
 bool pipe_consumed(const ir_block *b, const struct ir_pipe *p);
 
 /* Decides whether the two CTAs of a cluster multiply together (pair.c). Before fields have their layouts. */

@@ -260,34 +260,54 @@ static bool pieces_fit(const struct ir_field *f, const struct field_plan *plan, 
     return plan->piece % 8 == 0;
 }
 
-/* Hardware copies move whole 16 bytes: rows, origins along them, and (checked at launch) strides. */
-static enum fill_kind fill_kind(struct gen *g, const struct ir_field *f, const struct ir_expr *e, struct field_plan *plan)
+/* The widest unit, in bytes, that the field's rows and their origins in memory are made of; 0: not even whole bytes. */
+static int row_unit(struct gen *g, const struct ir_field *f, const struct ir_expr *e, const struct field_plan *plan)
 {
-    if (!plain_box(f, e, plan)) return FILL_COMPUTED;
-    const struct ir_tensor *t = e->tensor;
-    int bits = type_bits(f->type), inner = plan->walks[t->inner];
-    if (inner < 0 || t->rank > 5) return FILL_COMPUTED;
+    int inner = plan->walks[e->tensor->inner], unit = e->tensor->align;
+    int64_t bits = f->axes[inner]->tile * (int64_t)type_bits(f->type);
     bool looked_up = plan->piece && plan->piece_axis == inner;
-    if (f->axes[inner]->tile * bits % 128 || (!looked_up && start_divisor(g, e->args[t->inner]) * bits % 128)) return FILL_COMPUTED;
-    if (!target_has(g->target, HAS_TMA)) return plan->piece ? FILL_COMPUTED : FILL_CP_ASYNC;
-    if (!pieces_fit(f, plan, inner)) return FILL_COMPUTED;
+    if (!looked_up) bits = gcd(bits, start_divisor(g, e->args[e->tensor->inner]) * type_bits(f->type));
+    while (bits % (8 * unit)) {
+        if (unit == 1) return 0;
+        unit /= 2;
+    }
+    return unit;
+}
+
+/* Whether all rows but the slowest fit a box; those are cut into several. */
+static bool fits_boxes(const struct ir_field *f, int inner)
+{
     for (int i = 0, first = 1; i < f->naxes; i++) {
         if (i == inner) continue;
-        if (f->axes[i]->tile > 256 && !first) return FILL_COMPUTED; /* only the slowest rows are cut into several boxes */
+        if (f->axes[i]->tile > 256 && !first) return false;
         first = 0;
     }
-    return FILL_TMA;
+    return true;
+}
+
+/* cp.async moves 4, 8 or 16 bytes. Threads read what it brought: for tensor cores that read by descriptors a fence would be
+ * needed once it is there. */
+static bool by_units(struct gen *g, const struct ir_field *f, const struct ir_tensor *t, const struct field_plan *plan)
+{
+    const struct gen_field *gf = f->cg;
+    if (plan->piece || gf->async_read || pipe_of(g, f->pipe)->paired || type_bits(f->type) < 8) return false;
+    return plan->unit == IR_ALIGN || (plan->unit >= 4 && t->align < IR_ALIGN);
+}
+
+struct field_plan pipe_plan_fill(struct gen *g, const struct ir_field *f, const struct ir_expr *e)
+{
+    struct field_plan p = { .kind = FILL_COMPUTED };
+    if (!plain_box(f, e, &p)) return p;
+    const struct ir_tensor *t = e->tensor;
+    int inner = p.walks[t->inner];
+    if (inner < 0 || t->rank > 5) return p;
+    p.unit = row_unit(g, f, e, &p);
+    if (target_has(g->target, HAS_TMA) && p.unit == IR_ALIGN && pieces_fit(f, &p, inner) && fits_boxes(f, inner)) p.kind = FILL_TMA;
+    else if (by_units(g, f, t, &p)) p.kind = FILL_CP_ASYNC;
+    return p;
 }
 
 int pipe_held(const struct gen_field *f, int axis) { return f->ir->axes[axis]->tile / (axis == f->half ? 2 : 1); }
-
-enum fill_kind pipe_fill_kind(struct gen *g, const struct ir_field *f, const struct ir_expr *e, int *walks)
-{
-    struct field_plan plan = { 0 };
-    enum fill_kind kind = fill_kind(g, f, e, &plan);
-    memcpy(walks, plan.walks, sizeof plan.walks);
-    return plan.piece ? FILL_COMPUTED : kind;
-}
 
 int pipe_slowest_axis(const struct gen_field *f)
 {
@@ -328,15 +348,6 @@ static int field_map(struct gen *g, const struct gen_field *f, const struct ir_e
     if (f->plan->piece && f->plan->piece_axis == f->inner) m.box[0] = (uint32_t)f->plan->piece;
     vec_push(g->arena, &g->image->maps, m);
     return g->image->maps.n - 1;
-}
-
-void pipe_need_alignment(struct gen *g, const struct ir_tensor *t)
-{
-    struct image_arg *arg = &g->image->args.at[t->id];
-    int elems = 128 / type_bits(t->type);
-    if (arg->base_align < 16) arg->base_align = 16;
-    for (int d = 0; d < t->rank; d++)
-        if (d != t->inner && arg->align[d] < elems) arg->align[d] = elems;
 }
 
 /* 16-bit operands may lie either way: as they are read from memory, where one of the field's axes is contiguous there. */
@@ -383,6 +394,16 @@ static void plan_home(struct gen_pipe *p, struct field_use *u, struct field_plan
     p->flags = !p->producer->has_mma || always_filled(&p->producer->ir->body, p->ir) ? -1 : 0;
 }
 
+static void say_computed(struct gen *g, const struct gen_field *f, const struct ir_stmt *fill)
+{
+    const struct ir_expr *e = fill->expr;
+    if (e->kind != E_read) return;
+    if (e->tensor->align < IR_ALIGN)
+        gen_cost(g, fill->span, "'%s' is copied through registers: '%s' is aligned to %d bytes", f->ir->name, e->tensor->name, e->tensor->align);
+    else
+        gen_cost(g, fill->span, "'%s' is copied through registers: not whole 16-byte rows of a box of the tensor", f->ir->name);
+}
+
 static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
 {
     struct field_plan *plan = f->plan = new(g->arena, struct field_plan);
@@ -398,7 +419,7 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
         scales_layout(f);
         return;
     }
-    plan->kind = fill_kind(g, f->ir, u->fill->expr, plan);
+    *plan = pipe_plan_fill(g, f->ir, u->fill->expr);
     f->inner = f->ir->naxes ? f->ir->naxes - 1 : 0;
     if (plan->kind != FILL_COMPUTED) f->inner = plan->walks[u->fill->expr->tensor->inner];
     else if (u->contracted && !either_major(g, f, u->fill->expr))
@@ -407,10 +428,10 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
     f->generic_write = plan->kind == FILL_COMPUTED;
     field_layout(f, u->mma || plan->kind == FILL_TMA, u->mma ? 2 : 8); /* a few rows have no conflicts of banks to avoid */
     if (plan->kind == FILL_COMPUTED) {
-        if (u->fill->expr->kind == E_read) gen_cost(g, u->fill->span, "'%s' is copied through registers: not whole 16-byte rows of a box of the tensor", f->ir->name);
+        say_computed(g, f, u->fill);
         return;
     }
-    pipe_need_alignment(g, u->fill->expr->tensor);
+    gen_need_alignment(g, u->fill->expr->tensor, plan->unit);
     if (plan->kind == FILL_TMA && !plan->piece) f->share = sharers(g, f, u->fill->expr, plan->walks);
     if (plan->kind == FILL_TMA) f->map = field_map(g, f, u->fill->expr, plan->walks, f->map_order);
 }

@@ -163,9 +163,7 @@ static const struct ir_axis *inner_axis(struct gen *g, const struct ir_stmt *s, 
     const struct ir_expr *index = t->rank ? s->index.at[t->inner] : NULL;
     *vec = 1;
     if (!index || !eval_axes(g, index, axes)) return NULL;
-    int64_t whole = ir_divisor(g->fn, t->dim[t->inner]);
-    if (index->kind == E_coord)
-        for (*vec = 128 / type_bits(t->type); *vec > 1 && whole % *vec;) *vec /= 2;
+    if (index->kind == E_coord) *vec = gen_row_vector(g, t);
     return axes[0];
 }
 

@@ -64,7 +64,7 @@ static bool plan_box(struct gen *g, const struct ir_stmt *s, const struct layout
     const struct ir_tensor *t = s->tensor;
     int bits = type_bits(t->type), seen = 0;
     *b = (struct box){ .lay = lay };
-    if (!target_has(g->target, HAS_TMA) || s->mask || s->mode == MODE_atomic || t->rank > 5 || (bits != 16 && bits != 32)) return false;
+    if (!target_has(g->target, HAS_TMA) || s->mask || s->mode == MODE_atomic || t->rank > 5 || t->align < IR_ALIGN || (bits != 16 && bits != 32)) return false;
     if (s->mode == MODE_add && t->type != TY_f32 && t->type != TY_bf16 && t->type != TY_f16) return false;
     for (int d = 0; d < t->rank; d++) {
         const struct ir_expr *e = s->index.at[d];
@@ -107,7 +107,7 @@ static int store_map(struct gen *g, const struct ir_stmt *s, struct box *b)
         b->dim_axis[i] = axis >= 0 ? axis : -1 - order[i];
         if (axis >= 0) m.box[i] = (uint32_t)(i == 0 ? b->panel : b->run[axis]);
     }
-    pipe_need_alignment(g, t);
+    gen_need_alignment(g, t, IR_ALIGN);
     vec_push(g->arena, &g->image->maps, m);
     return g->image->maps.n - 1;
 }

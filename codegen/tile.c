@@ -216,10 +216,10 @@ struct hint {
     int vec;
 };
 
-static int vector_of(int bits, int64_t whole)
+static int slot_vector(const struct gen_field *f)
 {
-    int vec = 128 / bits;
-    while (vec > 1 && whole % vec) vec /= 2;
+    int vec = 128 / f->elem_bits;
+    while (vec > 1 && f->cols % vec) vec /= 2;
     return vec;
 }
 
@@ -230,10 +230,10 @@ static bool find_hint(struct gen *g, const struct ir_expr *e, struct hint *h)
     int vec = 1;
     if (e->kind == E_read && e->nargs) {
         index = e->args[e->tensor->inner];
-        vec = vector_of(type_bits(e->tensor->type), ir_divisor(g->fn, e->tensor->dim[e->tensor->inner]));
+        vec = gen_row_vector(g, e->tensor);
     } else if (e->kind == E_slot && e->nargs) {
         index = e->args[pipe_field(g, e->field)->inner];
-        vec = vector_of(type_bits(e->field->type), pipe_field(g, e->field)->cols);
+        vec = slot_vector(pipe_field(g, e->field));
     }
     if (index && eval_axes(g, index, axes)) {
         *h = (struct hint){ axes[0], index->kind == E_coord ? vec : 1 };

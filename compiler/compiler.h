@@ -20,6 +20,8 @@ struct compile_options {
     int n_tune;
     const struct binding *inner;  /* tensor name to dimension number that has stride 1; absent: the first listed in inner(...), else the last */
     int n_inner;
+    const struct binding *align;  /* tensor name to bytes: no more alignment of its address and strides is relied on; absent: IR_ALIGN */
+    int n_align;
 };
 
 /* Lowers one kernel for one target: parameters bound, tune values chosen, iterators, fns and orders inlined, views

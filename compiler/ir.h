@@ -55,6 +55,8 @@ struct ir_dim {
     int multiple;           /* it is a multiple of this (from require), >= 1 */
 };
 
+enum { IR_ALIGN = 16 }; /* bytes: what the widest copies and accesses take */
+
 struct ir_tensor {
     const char *name;
     int id, dir;            /* dir: 0 in, 1 out, 2 inout */
@@ -64,6 +66,7 @@ struct ir_tensor {
     const char *dim_text[IR_RANK];
     int inner;              /* the dimension with stride 1 */
     int inner_choices;      /* bit set of dimensions that may be inner (as declared) */
+    int align;              /* bytes, 1 to IR_ALIGN: code may rely on the address and every stride but the inner being multiples */
     struct span span;
 };
 

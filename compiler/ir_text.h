@@ -4,7 +4,7 @@
  *
  *   kernel gemm for sm_90a;
  *   dim M; dim K multiple 8; dim N = 4096;
- *   tensor in bf16 A[$M, $K] ("M", "K") inner 1 of 3;
+ *   tensor in bf16 A[$M, $K] ("M", "K") inner 1 of 3; tensor in f32 S[$M, $K] inner 1 of 2 align 4;
  *   axis i tile 128 align 128; axis 'j/128' of j div 128 tile 2; axis x from 0 to $M;
  *   var f32 c[i, j] accum slots 2 flip; shared i32 hist[2048]; pipe ab depth 4; pipe x scales; field bf16 ab.a[i, k];
  *   task { bind i at unit * 128 to $M; body; }

@@ -173,6 +173,21 @@ static void choose_inner(struct lower *L, struct ir_tensor *t, const struct node
     }
 }
 
+/* Elements lie at multiples of themselves, whatever is given. */
+static void choose_align(struct lower *L, struct ir_tensor *t)
+{
+    int least = type_bits(t->type) < 8 ? 1 : type_bits(t->type) / 8;
+    t->align = IR_ALIGN;
+    for (int i = 0; i < L->o->n_align; i++) {
+        if (strcmp(L->o->align[i].name, t->name)) continue;
+        int bytes = atoi(L->o->align[i].value);
+        t->align = bytes < least ? least : bytes;
+        if (bytes >= 1 && bytes <= IR_ALIGN && !(bytes & (bytes - 1))) continue;
+        diag_error(L->d, t->span, "'%s' cannot be aligned to %s bytes; 1, 2, 4, 8 and %d are possible", t->name, L->o->align[i].value, IR_ALIGN);
+        t->align = IR_ALIGN;
+    }
+}
+
 static void add_tensor(struct lower *L, const struct node *n)
 {
     struct ir_tensor *t = new(L->a, struct ir_tensor);
@@ -187,6 +202,7 @@ static void add_tensor(struct lower *L, const struct node *n)
         t->dim_text[t->rank++] = lower_text(L, n->list.at[i]->span);
     }
     choose_inner(L, t, n);
+    choose_align(L, t);
     vec_push(L->a, &L->fn->tensors, t);
     if (t->rank) {
         lower_name(L, t->name, SYM_tensor, t->span)->tensor = t;
@@ -205,11 +221,16 @@ static bool has_tensor(const struct lower *L, const char *name)
     return false;
 }
 
+static void check_tensors(struct lower *L, const struct binding *named, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!has_tensor(L, named[i].name)) diag_error(L->d, L->kernel->name_span, "kernel '%s' has no tensor '%s'", L->kernel->name, named[i].name);
+}
+
 static void check_options(struct lower *L)
 {
-    for (int i = 0; i < L->o->n_inner; i++)
-        if (!has_tensor(L, L->o->inner[i].name))
-            diag_error(L->d, L->kernel->name_span, "kernel '%s' has no tensor '%s'", L->kernel->name, L->o->inner[i].name);
+    check_tensors(L, L->o->inner, L->o->n_inner);
+    check_tensors(L, L->o->align, L->o->n_align);
     for (int i = 0; i < L->o->n_params; i++) {
         const char *name = L->o->params[i].name, *list = "";
         bool found = false;

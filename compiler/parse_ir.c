@@ -874,6 +874,7 @@ DECL_FN(tensor)
     t->inner = (int)number(p);
     want(p, "of");
     t->inner_choices = (int)number(p);
+    t->align = take(p, "align") ? (int)number(p) : IR_ALIGN;
 }
 
 /* The axis exists already: see declare_axes. */

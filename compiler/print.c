@@ -607,6 +607,7 @@ static void put_tensor(struct printer *p, const struct ir_tensor *t)
             put(p, ")");
         }
         buf_printf(&p->out, " inner %d of %d", t->inner, t->inner_choices);
+        if (t->align != IR_ALIGN) buf_printf(&p->out, " align %d", t->align);
     }
     put(p, ";\n");
 }

@@ -27,7 +27,7 @@ struct cli {
     enum cli_verb verb;
     words files;     /* what is no option: files, or a verb after help */
     bindings calls;  /* ARGUMENT=VALUE after the file of `run` */
-    bindings params, tune, inner, outs, shapes;
+    bindings params, tune, inner, align, outs, shapes;
     words imports, shape_list;
     words said;      /* messages already printed */
     const char *target, *kernel, *output, *emit, *symbol, *ptxas, *ptxas_options, *save_temps, *device, *repeat, *cases, *seconds, *seed, *has, *days, *color,

@@ -194,7 +194,7 @@ int cli_call_open(struct cli_call *k, struct cli *c, const struct target *suppos
     k->kernel = kernels.at[0];
     if (supposed ? suppose_device(k, supposed, &why) : open_device(k, &why)) return cli_fail(&why);
     k->options = (struct compile_options){ .target = k->target->name, .params = c->params.at, .n_params = c->params.n, .tune = c->tune.at,
-                                           .n_tune = c->tune.n, .inner = c->inner.at, .n_inner = c->inner.n };
+                                           .n_tune = c->tune.n, .inner = c->inner.at, .n_inner = c->inner.n, .align = c->align.at, .n_align = c->align.n };
     cli_kernel_dims(&k->unit.arena, k->kernel, &k->dims);
     return take_shapes(k);
 }

@@ -167,7 +167,8 @@ static void choose_values(struct job *j, const struct node *kernel, const struct
 {
     struct cli *c = j->c;
     struct binding chosen[64];
-    struct compile_options o = { .target = t->name, .params = c->params.at, .n_params = c->params.n, .inner = c->inner.at, .n_inner = c->inner.n };
+    struct compile_options o = { .target = t->name, .params = c->params.at, .n_params = c->params.n, .inner = c->inner.at, .n_inner = c->inner.n,
+                                 .align = c->align.at, .n_align = c->align.n };
     if (c->tune.n) return;
     for (int i = 0; i < s->names.n; i++)
         if (s->at[i] < 0) return;

@@ -13,7 +13,7 @@ static struct oracle_options options(const struct cli *c, const struct assemble_
     return (struct oracle_options){
         .path = path, .import_dirs = c->imports.at, .n_import_dirs = c->imports.n, .kernel = every ? NULL : c->kernel,
         .target = target, .device = device, .params = c->params.at, .n_params = c->params.n, .tune = c->tune.at, .n_tune = c->tune.n,
-        .shapes = c->shapes.at, .n_shapes = c->shapes.n, .inner = c->inner.at, .n_inner = c->inner.n,
+        .shapes = c->shapes.at, .n_shapes = c->shapes.n, .inner = c->inner.at, .n_inner = c->inner.n, .align = c->align.at, .n_align = c->align.n,
         .seed = c->seed ? strtoull(c->seed, NULL, 0) : 0, .cases = c->cases ? atoi(c->cases) : 0,
         .seconds = c->seconds ? atof(c->seconds) : 0, .verbose = c->verbose, .assemble = assemble,
     };

@@ -93,7 +93,7 @@ static struct compile_options options(const struct unit *u, const struct target 
     const struct cli *c = u->cli;
     if (u->options) return *u->options;
     return (struct compile_options){ .target = t->name, .params = c->params.at, .n_params = c->params.n, .tune = c->tune.at,
-                                     .n_tune = c->tune.n, .inner = c->inner.at, .n_inner = c->inner.n };
+                                     .n_tune = c->tune.n, .inner = c->inner.at, .n_inner = c->inner.n, .align = c->align.at, .n_align = c->align.n };
 }
 
 struct ir_fn *unit_lower(struct unit *u, const struct node *kernel, const struct target *t, bool passes)

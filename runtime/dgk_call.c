@@ -12,13 +12,13 @@ enum { ENTRIES_MAX = 8192 }; /* shapes remembered; beyond, all are forgotten */
 
 static inline int64_t *put_tensor(int64_t *key, const dgk_tensor *t)
 {
-    *key++ = (int64_t)t->type | (int64_t)t->place << 8 | (int64_t)t->rank << 16 | (int64_t)(t->data == 0) << 24;
+    *key++ = (int64_t)t->type | (int64_t)t->place << 8 | (int64_t)t->rank << 16 | (int64_t)(t->data == 0) << 24 | (int64_t)(t->data & -t->data & 15) << 32;
     for (int d = 0; d < t->rank; d++) *key++ = t->shape[d];
     for (int d = 0; d < t->rank; d++) *key++ = t->stride[d];
     return key;
 }
 
-/* Everything but addresses and the values of floating scalars. */
+/* Everything but addresses, of which their alignment counts, and the values of floating scalars. */
 static int make_key(const struct dgk_kernel *k, const dgk_value *values, int n, int64_t *key)
 {
     int64_t *at = key;

@@ -133,6 +133,8 @@ struct variant {
 struct wanted {
     enum type type[SLOTS_MAX];      /* of each argument */
     int inner[SLOTS_MAX];
+    int lies[SLOTS_MAX];            /* bytes that the tensor on the device is aligned to, up to 16 */
+    int align[SLOTS_MAX];           /* of them, what the variant may rely on */
     int64_t param[SLOTS_MAX];       /* integer parameters; INT64_MIN: not given */
     enum type param_type[SLOTS_MAX];
     int64_t size[SLOTS_MAX];        /* of each dimension; -1: no argument says */

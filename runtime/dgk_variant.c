@@ -89,6 +89,7 @@ static enum dgk_status want_numbers(const struct dgk_kernel *k, const dgk_value 
 enum dgk_status variant_want(struct dgk_kernel *k, const dgk_value *values, int n, struct wanted *w, struct fault *why)
 {
     memset(w, 0, sizeof *w);
+    for (int i = 0; i < SLOTS_MAX; i++) w->lies[i] = w->align[i] = IR_ALIGN;
     enum dgk_status s = want_numbers(k, values, n, w, why);
     for (int i = 0; i < k->n_args && !s; i++) {
         const struct slot_arg *a = &k->args[i];
@@ -97,6 +98,7 @@ enum dgk_status variant_want(struct dgk_kernel *k, const dgk_value *values, int 
         if ((s = want_type(k, i, v, w, why)) || !v || !v->tensor) continue;
         w->inner[i] = inner_of(a, v->tensor);
         if (!tensor_as(&t, v->tensor, w->type[i])) return bad_type(k, a, (enum type)v->tensor->type, why);
+        if (!t.data) w->lies[i] = tensor_alignment(&t, w->inner[i]);
         for (int d = 0; d < a->rank && d < t.rank; d++)
             if (a->dim[d] >= 0 && w->size[a->dim[d]] < 0) w->size[a->dim[d]] = t.shape[d];
     }
@@ -166,33 +168,39 @@ static bool cache_key(const struct dgk_kernel *k, const char *kind, const char *
 
 struct choices {
     struct arena arena;
-    VEC(struct binding) params, tune, inner;
+    VEC(struct binding) params, tune, inner, align;
     struct compile_options options;
 };
 
-static void put(struct choices *c, const char *name, const char *value, int which)
+enum choice { PARAM, TUNE, INNER, ALIGN };
+
+static void put(struct choices *c, const char *name, const char *value, enum choice which)
 {
     struct binding b = { name, value };
-    if (which == 0) vec_push(&c->arena, &c->params, b);
-    else if (which == 1) vec_push(&c->arena, &c->tune, b);
-    else vec_push(&c->arena, &c->inner, b);
+    switch (which) {
+    case PARAM: vec_push(&c->arena, &c->params, b); break;
+    case TUNE: vec_push(&c->arena, &c->tune, b); break;
+    case INNER: vec_push(&c->arena, &c->inner, b); break;
+    case ALIGN: vec_push(&c->arena, &c->align, b); break;
+    }
 }
 
 static void put_params(struct choices *c, const struct dgk_kernel *k, const struct wanted *w)
 {
     for (int i = 0; i < k->n_params; i++) {
         const struct slot_param *p = &k->params[i];
-        if (w->param_type[i]) put(c, p->name, type_name(w->param_type[i]), 0);
-        else if (p->fixed) put(c, p->name, p->fixed, 0);
-        else if (w->param[i] != INT64_MIN) put(c, p->name, arena_printf(&c->arena, "%" PRId64, w->param[i]), 0);
+        if (w->param_type[i]) put(c, p->name, type_name(w->param_type[i]), PARAM);
+        else if (p->fixed) put(c, p->name, p->fixed, PARAM);
+        else if (w->param[i] != INT64_MIN) put(c, p->name, arena_printf(&c->arena, "%" PRId64, w->param[i]), PARAM);
     }
     for (int i = 0; i < k->n_dims; i++)
-        if (k->dims[i].compiled_in && w->size[i] >= 0) put(c, k->dims[i].name, arena_printf(&c->arena, "%" PRId64, w->size[i]), 0);
+        if (k->dims[i].compiled_in && w->size[i] >= 0) put(c, k->dims[i].name, arena_printf(&c->arena, "%" PRId64, w->size[i]), PARAM);
 }
 
 static void settle(struct choices *c, const struct dgk_kernel *k)
 {
-    c->options = (struct compile_options){ k->context->target->name, c->params.at, c->params.n, c->tune.at, c->tune.n, c->inner.at, c->inner.n };
+    c->options = (struct compile_options){ k->context->target->name, c->params.at, c->params.n, c->tune.at, c->tune.n, c->inner.at, c->inner.n,
+                                            c->align.at, c->align.n };
 }
 
 /* The sizes that the model sees keep seven leading bits, rounded up: near shapes share a choice, and so a variant. */
@@ -283,13 +291,13 @@ static bool put_tuned(struct choices *c, const struct dgk_kernel *k, const struc
     for (int i = 0; i < k->n_dims; i++) names[i] = k->dims[i].name;
     struct choose_ask ask = { &c->arena, k->file, k->node, &c->options, names, w->size, k->n_dims, &k->context->device->props, sms };
     int n = tunedb_best(&ask, chosen, COUNT(chosen));
-    for (int i = 0; i < n; i++) put(c, chosen[i].name, chosen[i].value, 1);
+    for (int i = 0; i < n; i++) put(c, chosen[i].name, chosen[i].value, TUNE);
     return n > 0;
 }
 
 static void put_tune(struct choices *c, struct dgk_kernel *k, const struct wanted *w)
 {
-    for (int i = 0; i < k->tune.n; i++) put(c, k->tune.at[i].name, k->tune.at[i].value, 1);
+    for (int i = 0; i < k->tune.n; i++) put(c, k->tune.at[i].name, k->tune.at[i].value, TUNE);
     settle(c, k);
     int sms = k->context->sms ? k->context->sms : k->context->device->props.sms;
     if (put_tuned(c, k, w, sms)) return;
@@ -300,7 +308,7 @@ static void put_tune(struct choices *c, struct dgk_kernel *k, const struct wante
         const char *name = arena_strndup(&c->arena, at, (size_t)(eq - at));
         bool fixed = false;
         for (int j = 0; j < k->tune.n; j++) fixed |= !strcmp(k->tune.at[j].name, name);
-        if (!fixed) put(c, name, arena_strndup(&c->arena, eq + 1, (size_t)(end - eq - 1)), 1);
+        if (!fixed) put(c, name, arena_strndup(&c->arena, eq + 1, (size_t)(end - eq - 1)), TUNE);
     }
 }
 
@@ -308,8 +316,10 @@ static void choose(struct choices *c, struct dgk_kernel *k, const struct wanted 
 {
     put_params(c, k, w);
     for (int i = 0; i < k->n_args; i++)
-        if (k->args[i].rank && (k->args[i].n_inner > 1 || k->args[i].fixed_inner >= 0)) put(c, k->args[i].name, arena_printf(&c->arena, "%d", w->inner[i]), 2);
-    put_tune(c, k, w);
+        if (k->args[i].rank && (k->args[i].n_inner > 1 || k->args[i].fixed_inner >= 0)) put(c, k->args[i].name, arena_printf(&c->arena, "%d", w->inner[i]), INNER);
+    put_tune(c, k, w); /* those of the shape, however its tensors lie */
+    for (int i = 0; i < k->n_args; i++)
+        if (w->align[i] < IR_ALIGN) put(c, k->args[i].name, arena_printf(&c->arena, "%d", w->align[i]), ALIGN);
     settle(c, k);
 }
 
@@ -319,6 +329,7 @@ static char *key_of(const struct choices *c)
     print_bindings(&b, c->params.at, c->params.n);
     print_bindings(&b, c->tune.at, c->tune.n);
     print_bindings(&b, c->inner.at, c->inner.n);
+    if (c->align.n) print_bindings(&b, c->align.at, c->align.n);
     return b.at;
 }
 
@@ -470,12 +481,33 @@ static enum dgk_status attempt(struct dgk_kernel *k, const struct wanted *w, boo
     return s;
 }
 
-enum dgk_status variant_find(struct dgk_kernel *k, const struct wanted *w, bool may_compile, struct variant **out, struct buf *explain,
+/* Tensors that do not lie as the variant asks: another may rely on no more than they give. An element must lie at a multiple
+ * of its size, two of four bits in one byte. False: this variant is the one. */
+static bool loosen(const struct image *im, struct wanted *w)
+{
+    bool more = false;
+    for (int i = 0; i < im->args.n; i++) {
+        const struct image_arg *a = &im->args.at[i];
+        int bits = tensor_item_bits(a->type), least = bits < 8 ? 1 : bits / 8, give = w->lies[i] < least ? least : w->lies[i];
+        if (!a->rank || give >= a->base_align || give >= w->align[i]) continue;
+        w->align[i] = give;
+        more = true;
+    }
+    return more;
+}
+
+enum dgk_status variant_find(struct dgk_kernel *k, const struct wanted *wanted, bool may_compile, struct variant **out, struct buf *explain,
                              struct fault *why)
 {
+    struct wanted w = *wanted;
     enum dgk_status s = DGK_OK;
     *out = NULL;
-    while (!*out && !s) s = attempt(k, w, may_compile, out, explain, why);
+    while (!*out && !s) {
+        s = attempt(k, &w, may_compile, out, explain, why);
+        if (s || !*out || !loosen((*out)->image, &w)) continue;
+        if (explain) variant_free(k, *out), explain->n = 0;
+        *out = NULL;
+    }
     return s;
 }
 

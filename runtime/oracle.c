@@ -14,7 +14,7 @@
 #define MOST_BINDINGS 64
 #define EMULATED_BUDGET 60000  /* elements and steps of one case, see oracle_dims */
 #define DEVICE_BUDGET 400000
-#define TUNED_GROUPS 2         /* beyond the choices of parameters: random tune values */
+#define TUNED_GROUPS 2         /* beyond the choices of parameters: random tune values, in the last for tensors that lie anyhow */
 #define ATTEMPTS 8             /* at sizes and tune values that compile */
 #define GROUP_SECONDS 10       /* past it, one case a device is enough */
 #define UNITS 3                /* of a persistent kernel in the interpreter: few, so that each does many tasks */
@@ -33,8 +33,8 @@ struct test {
 struct group {
     struct test *t;
     struct node *kernel;
-    struct binding params[MOST_BINDINGS], inner[MOST_BINDINGS], tune[MOST_BINDINGS];
-    int n_params, n_inner, n_tune;
+    struct binding params[MOST_BINDINGS], inner[MOST_BINDINGS], align[MOST_BINDINGS], tune[MOST_BINDINGS];
+    int n_params, n_inner, n_align, n_tune;
     bool tuned;                /* tune values are picked at random: a pick that does not fit is no mistake */
     uint64_t seed;
     struct ir_fn *early, *fn;  /* as lowered, and after the passes */
@@ -73,6 +73,7 @@ static void say_name(const struct group *g)
     say(g->t, "%s", g->kernel->name);
     for (int i = 0; i < g->n_params; i++) say(g->t, " %s=%s", g->params[i].name, g->params[i].value);
     for (int i = 0; i < g->n_inner; i++) say(g->t, " inner(%s)=%s", g->inner[i].name, g->inner[i].value);
+    for (int i = 0; i < g->n_align; i++) say(g->t, " align(%s)=%s", g->align[i].name, g->align[i].value);
     for (int i = 0; g->tuned && i < g->n_tune; i++) say(g->t, " %s=%s", g->tune[i].name, g->tune[i].value);
 }
 
@@ -193,6 +194,8 @@ static void choose(struct group *g, int choice, int attempt)
         }
     }
     for (int i = 0; i < o->n_inner && g->n_inner < MOST_BINDINGS; i++) g->inner[g->n_inner++] = o->inner[i];
+    g->n_align = 0;
+    for (int i = 0; i < o->n_align && g->n_align < MOST_BINDINGS; i++) g->align[g->n_align++] = o->align[i];
 }
 
 static int count_choices(const struct node *kernel)
@@ -211,7 +214,8 @@ static struct compile_options compile_options(const struct group *g)
 {
     const struct oracle_options *o = g->t->o;
     return (struct compile_options){ .target = o->target, .params = g->params, .n_params = g->n_params, .tune = g->tuned ? g->tune : o->tune,
-                                     .n_tune = g->tuned ? g->n_tune : o->n_tune, .inner = g->inner, .n_inner = g->n_inner };
+                                     .n_tune = g->tuned ? g->n_tune : o->n_tune, .inner = g->inner, .n_inner = g->n_inner,
+                                     .align = g->align, .n_align = g->n_align };
 }
 
 static struct ir_fn *lower(struct group *g, struct diag *d, bool passes)
@@ -255,6 +259,19 @@ static void pick_tune(struct group *g)
         const struct tune_value *v = &space.at[i];
         if (v->choices.n < 2 || oracle_random(&g->seed) % 2 || find(g->tune, g->n_tune, v->name)) continue;
         g->tune[g->n_tune++] = (struct binding){ v->name, v->choices.at[oracle_random(&g->seed) % (uint64_t)v->choices.n] };
+    }
+}
+
+/* Tensors that lie anyhow, about half of them and at least one: views that begin an element later, rows of odd lengths. */
+static void pick_align(struct group *g)
+{
+    static const char *const bytes[] = { "1", "1", "4", "8" };
+    const nodes *args = &g->kernel->list2;
+    int at = (int)(oracle_random(&g->seed) % (uint64_t)(args->n + 1));
+    for (int i = 0; i < args->n && g->n_align < MOST_BINDINGS; i++) {
+        const struct node *arg = args->at[(at + i) % args->n];
+        if (!arg->list.n || find(g->align, g->n_align, arg->name) || (g->n_align && oracle_random(&g->seed) % 2)) continue;
+        g->align[g->n_align++] = (struct binding){ arg->name, bytes[oracle_random(&g->seed) % COUNT(bytes)] };
     }
 }
 
@@ -306,14 +323,15 @@ static bool lower_both(struct group *g, struct diag *d)
     return g->fn != NULL;
 }
 
-/* Random tune values that compile to the end; false when none is found, which is no mistake. */
-static bool compile_tuned(struct group *g, int choice)
+/* Random tune values that compile to the end, perhaps for tensors that lie anyhow; false when none is found, which is no mistake. */
+static bool compile_tuned(struct group *g, int choice, bool anyhow)
 {
     struct diag d;
     choose(g, choice, 0);
+    if (anyhow) pick_align(g);
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         pick_tune(g);
-        if (!g->n_tune || !fits(g)) continue;
+        if ((!g->n_tune && !g->n_align) || !fits(g)) continue;
         int spilled = spilled_bytes(g);
         if (spilled <= 0) return lower_both(g, &d);
         say(g->t, "skip ");
@@ -359,7 +377,7 @@ static struct ir_fn *find_kernel(void *state, const char *name)
     struct diag d;
     other.kernel = dsl_kernel(g->t->file, intern(name));
     if (!other.kernel) return NULL;
-    other.n_params = other.n_inner = 0;
+    other.n_params = other.n_inner = other.n_align = 0;
     other.tuned = false;
     for (int i = 0; i < g->n_params; i++) { /* what both have is the same */
         bool known = false;
@@ -475,10 +493,11 @@ static bool lies_well(const struct image_arg *a, const struct interp_tensor *t)
 /* Arguments go to the device in the layout they have, where the kernel takes it; else launch_call copies them into another. */
 struct passed {
     struct tensor tensor;
-    bool resident;
+    uint64_t memory; /* where it is resident, else 0 */
 };
 
-static bool pass(struct device *d, const struct image_arg *a, const struct interp_tensor *from, struct passed *to, struct call_arg *arg, struct fault *why)
+static bool pass(struct device *d, const struct image_arg *a, int align, const struct interp_tensor *from, struct passed *to, struct call_arg *arg,
+                 struct fault *why)
 {
     arg->given = true;
     if (!from->rank) {
@@ -490,10 +509,10 @@ static bool pass(struct device *d, const struct image_arg *a, const struct inter
     to_tensor(&to->tensor, from);
     arg->tensor = &to->tensor;
     if (!lies_well(a, from)) return true;
-    to->resident = true;
+    to->memory = d->ops->alloc(d, oracle_bytes(from) + 256, a->name, why);
     to->tensor.data = NULL;
-    to->tensor.address = d->ops->alloc(d, oracle_bytes(from) + 256, a->name, why);
-    return to->tensor.address && d->ops->write(d, to->tensor.address, from->data, oracle_bytes(from), why) == DGK_OK;
+    to->tensor.address = to->memory + (uint64_t)(align < IR_ALIGN ? align : 0); /* aligned as rows are, and no more */
+    return to->memory && d->ops->write(d, to->tensor.address, from->data, oracle_bytes(from), why) == DGK_OK;
 }
 
 static struct interp_tensor *launch(struct group *g, const struct oracle_case *c, struct device *d, struct device_module *m, const char *by)
@@ -505,12 +524,12 @@ static struct interp_tensor *launch(struct group *g, const struct oracle_case *c
     struct call_arg *args = new_n(&g->t->arena, struct call_arg, n + 1);
     struct fault *why = new(&g->t->arena, struct fault);
     bool ok = true;
-    for (int i = 0; i < n && ok; i++) ok = pass(d, &g->image->args.at[i], &after[i], &passed[i], &args[i], why);
+    for (int i = 0; i < n && ok; i++) ok = pass(d, &g->image->args.at[i], fn->tensors.at[i]->align, &after[i], &passed[i], &args[i], why);
     ok = ok && launch_call(d, m, g->image, args, why) == DGK_OK && d->ops->sync(d, why) == DGK_OK;
     for (int i = 0; i < n; i++) {
-        if (!passed[i].resident || !passed[i].tensor.address) continue;
+        if (!passed[i].memory) continue;
         ok = ok && d->ops->read(d, after[i].data, passed[i].tensor.address, oracle_bytes(&after[i]), why) == DGK_OK;
-        d->ops->release(d, passed[i].tensor.address);
+        d->ops->release(d, passed[i].memory);
     }
     if (ok) return after;
     say_failed(g, c, by, why->text);
@@ -653,10 +672,10 @@ static void run_cases(struct group *g)
     if (!g->failed && uses_device(g->t)) run_devices(g, &cases, &wanted);
 }
 
-static void run_group(struct test *t, struct node *kernel, int choice, bool tuned)
+static void run_group(struct test *t, struct node *kernel, int choice, bool tuned, bool anyhow)
 {
     struct group g = { .t = t, .kernel = kernel, .tuned = tuned, .seed = t->o->seed * 1000003 + (uint64_t)choice };
-    if (tuned ? !compile_tuned(&g, choice) : !compile(&g, choice)) {
+    if (tuned ? !compile_tuned(&g, choice, anyhow) : !compile(&g, choice)) {
         t->result->groups += !tuned;
         t->result->failed += g.failed;
         t->result->skipped += !tuned && !g.failed;
@@ -706,7 +725,7 @@ struct oracle_result oracle_test(const struct oracle_options *o, struct buf *out
         if (!wanted_kernel(&t, kernel)) continue;
         found++;
         int n = count_choices(kernel);
-        for (int choice = 0; choice < n + TUNED_GROUPS && !out_of_time(&t); choice++) run_group(&t, kernel, choice, choice >= n);
+        for (int choice = 0; choice < n + TUNED_GROUPS && !out_of_time(&t); choice++) run_group(&t, kernel, choice, choice >= n, choice == n + TUNED_GROUPS - 1);
     }
     if (!found && !result.failed) {
         say(&t, "%s: no kernel%s%s to test\n", o->path, o->kernel ? " called " : "", o->kernel ? o->kernel : "");

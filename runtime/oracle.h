@@ -75,6 +75,8 @@ struct oracle_options {
     int n_shapes;
     const struct binding *inner;   /* which dimension has stride 1; the others vary */
     int n_inner;
+    const struct binding *align;   /* of tensors, the bytes that code may rely on; the others vary */
+    int n_align;
     uint64_t seed;
     int cases;                     /* a group, that is one choice of parameters; 0: 4 */
     double seconds;                /* budget for the whole; 0: none */

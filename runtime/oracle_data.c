@@ -191,17 +191,18 @@ bool oracle_dims(const struct ir_fn *fn, uint64_t *seed, double budget, int64_t 
 /* memory */
 
 /* Strides of a tensor whose dimension `inner` is contiguous: the others outward, rows apart by a multiple of 16 bytes,
- * sometimes by more. */
-static void random_strides(struct interp_tensor *t, int inner, uint64_t *seed)
+ * sometimes by more; by an odd multiple of `align` bytes where that is less. */
+static void random_strides(struct interp_tensor *t, int inner, int align, uint64_t *seed)
 {
     int64_t step;
-    int unit = 128 / (type_bits(t->type) == 1 ? 8 : type_bits(t->type));
-    bool packed = below(seed, 3) == 0;
+    int unit = align * 8 / (type_bits(t->type) == 1 ? 8 : type_bits(t->type));
+    bool packed = below(seed, 3) == 0, odd = align < IR_ALIGN;
     t->stride[inner] = 1;
     step = t->shape[inner];
     for (int d = t->rank - 1; d >= 0; d--) {
         if (d == inner) continue;
-        if (!packed) step = ceil_div(step, unit) * unit + unit * below(seed, 2);
+        if (odd) step = (ceil_div(step, unit) | 1) * unit;
+        else if (!packed) step = ceil_div(step, unit) * unit + unit * below(seed, 2);
         else if (type_bits(t->type) == 4) step = ceil_div(step, 2) * 2;
         t->stride[d] = step;
         step *= t->shape[d];
@@ -219,7 +220,7 @@ static void open_tensor(struct arena *a, const struct ir_fn *fn, const struct ir
     bool ok = true;
     *t = (struct interp_tensor){ .type = from->type, .rank = from->rank };
     for (int d = 0; d < t->rank; d++) t->shape[d] = eval_int(fn, NULL, dims, from->dim[d], &ok);
-    if (t->rank) random_strides(t, from->inner, seed);
+    if (t->rank) random_strides(t, from->inner, from->align, seed);
     t->data = arena_alloc(a, oracle_bytes(t) + 16);
     poison(t);
 }

@@ -19,6 +19,14 @@ int64_t tensor_count(const struct tensor *t)
     return n;
 }
 
+int tensor_alignment(const struct tensor *t, int inner)
+{
+    uint64_t bits = t->address * 8 | 128; /* a multiple of what all of these are */
+    for (int d = 0; d < t->rank; d++)
+        if (d != inner && t->shape[d] > 1) bits |= (uint64_t)t->stride[d] * (uint64_t)tensor_item_bits(t->type);
+    return (int)((bits & -bits) / 8);
+}
+
 size_t tensor_span(const struct tensor *t)
 {
     int64_t last = 0;

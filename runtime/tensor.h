@@ -18,6 +18,8 @@ struct tensor {
     void *owned;      /* what tensor_free frees */
 };
 
+/* Bytes, a power of two of at most 16, that the address and every stride but the inner are multiples of; 0: no whole ones. */
+int tensor_alignment(const struct tensor *t, int inner);
 int tensor_item_bits(enum type t); /* bits an element takes in memory: 4, 8, 16, 32, 64 */
 int64_t tensor_count(const struct tensor *t);
 /* Bytes from element 0 to the end of the last one. */

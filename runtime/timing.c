@@ -171,11 +171,19 @@ static void take_scalar(struct call_arg *to, const char *value)
     if (value) to->integer = strtoll(value, NULL, 0), to->real = strtod(value, NULL);
 }
 
-static enum dgk_status make_tensor(struct timing *t, int i, const struct image_arg *a, struct fault *why)
+/* What rows are padded to: what every tensor may be, or no more than the variants ask for. */
+static int row_bytes(const struct compile_options *o, const char *name)
+{
+    for (int i = 0; i < o->n_align; i++)
+        if (!strcmp(o->align[i].name, name)) return atoi(o->align[i].value);
+    return ROW_BYTES;
+}
+
+static enum dgk_status make_tensor(struct timing *t, int i, const struct image_arg *a, const struct compile_options *o, struct fault *why)
 {
     struct tensor *x = &t->tensors[i];
     struct hexpr_env env = { .dims = t->sizes };
-    int align[TENSOR_RANK], unit = ROW_BYTES * 8 / tensor_item_bits(a->type);
+    int align[TENSOR_RANK], unit = row_bytes(o, a->name) * 8 / tensor_item_bits(a->type);
     *x = (struct tensor){ .type = a->type, .rank = a->rank };
     for (int d = 0; d < a->rank; d++) {
         x->shape[d] = hexpr_eval(&a->dim[d], &env);
@@ -206,7 +214,7 @@ static enum dgk_status make_arguments(struct timing *t, const struct timing_call
         const struct image_arg *a = &c->image->args.at[i];
         t->dir[i] = a->dir;
         take_scalar(&t->args[i], scalar_given(c, a->name));
-        if (a->rank) s = make_tensor(t, i, a, why);
+        if (a->rank) s = make_tensor(t, i, a, c->ask->options, why);
     }
     return s;
 }

@@ -94,6 +94,11 @@ static void put_inner(const struct choose_ask *ask, struct buf *b)
     buf_printf(b, "\n");
 }
 
+static void put_align(const struct compile_options *o, struct buf *b)
+{
+    for (int i = 0; i < o->n_align; i++) buf_printf(b, "%s %s=%s%s", i ? "" : "align", o->align[i].name, o->align[i].value, i + 1 == o->n_align ? "\n" : "");
+}
+
 struct named_size {
     const char *name;
     int64_t size;
@@ -125,6 +130,7 @@ bool tunedb_key(const struct choose_ask *ask, struct tunedb_key *out)
     buf_printf(&b, "kernel %s\n", ask->kernel->name);
     put_params(ask, &b);
     put_inner(ask, &b);
+    put_align(o, &b);
     bool known = put_sizes(ask, &b);
     buf_printf(&b, "device %s, %d multiprocessors\ntarget %s\nfixed", ask->device->name, ask->sms, o->target);
     for (int i = 0; i < o->n_tune; i++) buf_printf(&b, " %s=%s", o->tune[i].name, o->tune[i].value);

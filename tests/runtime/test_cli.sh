@@ -76,6 +76,11 @@ expect 1 "'BM' cannot be 7" test $G --target=sm_80 --device=ir --set=BM=7
 expect 2 "has no dimension 'Q'; it has M, K, N" test $G --shape=Q=7
 expect 1 "has no tensor 'Q'" compile $G --inner=Q=1
 expect 1 "dimension 7 of 'A' cannot" compile $G --inner=A=7
+expect 1 "has no tensor 'Q'" compile $G --align=Q=4
+expect 1 "'A' cannot be aligned to 3 bytes; 1, 2, 4, 8 and 16 are possible" compile $G --align=A=3
+expect 0 "alignment of 'A': 4 bytes and no more" explain $G --target=sm_90a --align=A=4
+expect 0 "alignment of 'A': 2 bytes and no more" explain $G --target=sm_90a --align=A=1
+expect 0 "align(A)=1" test $G --target=sm_80 --device=ir --cases=1 --align=A=1
 
 # Files that are not what they should be.
 : > "$T/empty.dgk"; head -c 3000 "$DGC" > "$T/noise.dgk"; printf 'kernel k(in f32 X[M], out f32 Y[M]) { axis i' > "$T/cut.dgk"

@@ -30,6 +30,14 @@ static const char whole[] =
     "    role work { Y[i] = sum(j: X[i, j]); }\n"
     "}\n";
 
+static const char wide[] =
+    "kernel more(in f32 X[M, N], out f32 Y[M, N]) require N % 4 == 0 {\n"
+    "    spec Y[i, j] = X[i, j] + f32(1) exact;\n"
+    "    axis i = M by 64, j = N by 32;\n"
+    "    grid (i, j);\n"
+    "    role work { Y[i, j] = X[i, j] + f32(1); }\n"
+    "}\n";
+
 static dgk_tensor matrix(void *data, int place, const char *type, int64_t m, int64_t n)
 {
     dgk_tensor t = { .data = (uint64_t)(uintptr_t)data, .type = dgk_type(type), .place = place, .rank = 2, .shape = { m, n }, .stride = { n, 1 } };
@@ -141,6 +149,43 @@ static void device(dgk_context *c)
     dgk_free(c, a), dgk_free(c, b), dgk_free(c, b2);
 }
 
+/* Rows of an odd length, views that begin an element later: variants that rely on less, beside the one that does not. */
+static void alignment(dgk_context *c)
+{
+    enum { M = 16, N = 32, PITCH = 40, BYTES = (M * PITCH + 4) * 4 };
+    static const struct { int offset, pitch, compiled; const char *what; } cases[] = {
+        { 0, N, 1, "rows of whole 16 bytes" },    { 0, 33, 2, "rows of an odd length: a variant more" }, { 4, 36, 2, "a view that begins an element later" },
+        { 8, 34, 3, "in steps of 8 bytes" },      { 16, 36, 3, "a view, 16 bytes later" },               { 0, PITCH, 3, "and rows of whole 16 bytes again" },
+        { 12, 39, 3, "the odd one was kept" } };
+    static float x[M * PITCH + 4], y[M * N];
+    dgk_kernel *k;
+    uint64_t a = dgk_alloc(c, BYTES), b = dgk_alloc(c, BYTES);
+    for (int i = 0; i < M * PITCH + 4; i++) x[i] = (float)i;
+    check(a && b && !dgk_write(c, a, x, BYTES) && dgk_load_text(c, "wide.dgk", wide, strlen(wide), NULL, &k) == 0, "a kernel that reads 16 bytes at once");
+    dgk_tensor tx = matrix(NULL, DGK_DEVICE, "f32", M, N), ty = matrix((void *)(uintptr_t)b, DGK_DEVICE, "f32", M, N);
+    dgk_value v[] = { dgk_of(&tx), dgk_of(&ty) };
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) {
+        int bad = 0;
+        tx.data = a + (uint64_t)cases[n].offset, tx.stride[0] = cases[n].pitch;
+        check(dgk_call(k, v, 2, NULL) == 0 && !dgk_read(c, y, b, sizeof y), cases[n].what);
+        for (int i = 0; i < M * N; i++) bad += y[i] != x[cases[n].offset / 4 + i / N * cases[n].pitch + i % N] + 1;
+        check(!bad && counts(k).compiled == (uint64_t)cases[n].compiled, cases[n].what);
+    }
+    uint64_t prepared = counts(k).prepared;
+    tx.data = a, tx.stride[0] = N;
+    check(dgk_call(k, v, 2, NULL) == 0 && counts(k).prepared == prepared, "the aligned call is found as it was");
+    char *text;
+    check(dgk_explain(k, v, 2, &text) == 0 && !strstr(text, "alignment of"), "which relies on all of it");
+    dgk_release(text);
+    tx.data = a + 4;
+    check(dgk_explain(k, v, 2, &text) == 0 && strstr(text, "alignment of 'X': 4 bytes and no more") && !strstr(strstr(text, "kernel more") + 1, "kernel more"), "and the other says on what");
+    dgk_release(text);
+    tx.data = a + 2;
+    check(dgk_call(k, v, 2, NULL) != 0 && strstr(dgk_error(), "'X'") && strstr(dgk_error(), "not aligned to 4 bytes"), "an element lies at a multiple of its size");
+    dgk_unload(k);
+    dgk_free(c, a), dgk_free(c, b);
+}
+
 static void sizes(dgk_context *c)
 {
     enum { M = 16, N = 48 };
@@ -213,6 +258,7 @@ int main(void)
     check(info.emulated && !strcmp(info.target, "sm_90a") && info.sms > 0, "an emulated device");
     host(c);
     device(c);
+    alignment(c);
     sizes(c);
     mistakes(c);
     dgk_close(c);

@@ -35,7 +35,7 @@ static const char scale[] =
 struct call {
     struct arena arena;
     struct diag diag;
-    struct binding params[4], inner[2], tune[2];
+    struct binding params[4], inner[2], tune[2], align[1];
     struct compile_options options;
     const char *dims[2];
     int64_t sizes[2];
@@ -51,7 +51,7 @@ static void open_call(struct call *c, const char *text)
     diag_init(&c->diag, &c->arena);
     struct node *file = dsl_parse_text(&c->arena, &c->diag, "scale.dgk", text, strlen(text), NULL, 0);
     dsl_check(&c->arena, &c->diag, file);
-    c->options = (struct compile_options){ .target = "sm_90a", .params = c->params, .inner = c->inner, .tune = c->tune };
+    c->options = (struct compile_options){ .target = "sm_90a", .params = c->params, .inner = c->inner, .tune = c->tune, .align = c->align };
     c->ask = (struct choose_ask){ &c->arena, file, dsl_kernel(file, NULL), &c->options, c->dims, c->sizes, 2, &c->props, 4 };
 }
 
@@ -88,6 +88,7 @@ static void say_defaults(struct call *c)
     c->dims[0] = "N", c->dims[1] = "M"; /* named in another order */
 }
 static void other_param(struct call *c) { c->params[c->options.n_params++] = (struct binding){ "P", "2" }; }
+static void other_alignment(struct call *c) { c->align[c->options.n_align++] = (struct binding){ "X", "4" }; }
 static void other_inner(struct call *c) { c->inner[c->options.n_inner++] = (struct binding){ "X", "0" }; }
 static void other_size(struct call *c) { c->sizes[1] = 65; }
 static void other_chip(struct call *c) { c->ask.sms = 3; }
@@ -117,6 +118,7 @@ static void keys(void)
     check(!differs(say_defaults), "what is said outright is the same as what is left out");
     check(differs(other_param), "another parameter is another call");
     check(differs(other_inner), "another layout is another call");
+    check(differs(other_alignment), "less alignment is another call");
     check(differs(other_size), "another size is another call");
     check(differs(other_chip), "fewer multiprocessors are another call");
     check(differs(other_target), "another target is another call");
