@@ -66,8 +66,11 @@ static void calls(dgk_context *c, dgk_kernel *k)
     check(dgk_call(k, v, 3, stream) == 0 && *number("fake_maps") == maps, "the same tensors: no map is encoded");
     ta.data = a2;
     check(dgk_call(k, v, 3, stream) == 0 && *number("fake_maps") == maps + 1, "one moved: one map");
+    int loads = *number("fake_loads");
+    ta.data = a2 + 1;
+    check(dgk_call(k, v, 3, stream) != 0 && strstr(dgk_error(), "argument 'A'") && strstr(dgk_error(), "not aligned to 2 bytes"), "an address that no element has");
     ta.data = a2 + 2;
-    check(dgk_call(k, v, 3, stream) != 0 && strstr(dgk_error(), "argument 'A'") && strstr(dgk_error(), "aligned"), "an address that is not aligned");
+    check(dgk_call(k, v, 3, stream) == 0 && *number("fake_loads") == loads + 1, "one that boxes do not take: another variant");
     ta.data = a;
 
     unsigned *grid = dlsym(fake, "fake_grid");
