@@ -258,7 +258,11 @@ struct mma_family {
     /* End of the role's task: everything in flight is waited for and released. */
     void (*task_end)(struct gen *g);
 };
-void mma_slot_pad(struct gen *g, struct gen_pipe *p); /* sets p->pad, once fields have their places */
+/* Bytes past the end of a field that tensor cores read, for nothing: rows that they round up to. */
+int mma_reads_past(struct gen *g, const struct gen_field *f);
+/* Sets p->pad, once fields have their places. What threads write has to be fenced before tensor cores read it, were it for
+ * nothing: the next slot then stays out of reach. */
+void mma_slot_pad(struct gen *g, struct gen_pipe *p);
 /* A loop whose slots' pieces are looked up a trip before (pipe.c); lo: where it begins. */
 void pipe_look_ahead(struct gen *g, const struct ir_stmt *loop, struct opd lo);
 void pipe_looked(const struct ir_stmt *loop);

@@ -1,6 +1,7 @@
 /* mma_place - where operands lie in shared memory: forms of fields and buffers, steps along K, addresses, descriptors. */
 #include "codegen/eval.h"
 #include "codegen/mma_common.h"
+#include "codegen/pipe.h"
 
 /* ---- forms ---- */
 
@@ -131,32 +132,36 @@ static int past_field(const struct mma_operand *o, const struct gen_field *gf, i
     return o->nmn ? (read - o->size) * axis_rows(gf, arg_of(o->e, o->mn[o->nmn - 1])) * gf->span : 0;
 }
 
-/* What threads write has to be fenced before tensor cores read it, were it for nothing: then the next slot stays out of reach. */
-static void keep_to_slot(struct gen_pipe *p)
-{
-    bool written = false;
-    for (int i = 0; i < p->ir->fields.n; i++) written |= ((struct gen_field *)p->ir->fields.at[i]->cg)->generic_write;
-    if (!written) return;
-    p->slot_bytes += (p->pad + 1023) / 1024 * 1024;
-    p->pad = 0;
-}
-
-void mma_slot_pad(struct gen *g, struct gen_pipe *p)
+int mma_reads_past(struct gen *g, const struct gen_field *gf)
 {
     struct mma_state *st = mma_state(g);
-    p->pad = 0;
+    int most = 0;
     for (int i = 0; i < st->ops.n; i++) {
         const struct mma_op *op = st->ops.at[i];
         const struct mma_operand *side[2] = { &op->a, &op->b };
         int read[2] = { op->acc->rows_read, op->acc->cols_read };
         for (int k = 0; k < 2; k++) {
-            if (!side[k]->field || side[k]->field->pipe != p->ir) continue;
-            const struct gen_field *gf = pipe_field(g, side[k]->field);
-            int past = gf->offset + gf->bytes + past_tiles(side[k], gf) + past_field(side[k], gf, read[k]) - p->slot_bytes;
-            if (past > p->pad) p->pad = past;
+            if (side[k]->field != gf->ir) continue;
+            int past = past_tiles(side[k], gf) + past_field(side[k], gf, read[k]);
+            if (past > most) most = past;
         }
     }
-    keep_to_slot(p);
+    return most;
+}
+
+void mma_slot_pad(struct gen *g, struct gen_pipe *p)
+{
+    bool stored = false;
+    p->pad = 0;
+    for (int i = 0; i < p->ir->fields.n; i++) {
+        const struct gen_field *gf = p->ir->fields.at[i]->cg;
+        int past = gf->offset + gf->bytes + mma_reads_past(g, gf) - p->slot_bytes;
+        if (past > p->pad) p->pad = past;
+        stored |= gf->plan->kind == FILL_CP_ASYNC || gf->plan->kind == FILL_COMPUTED;
+    }
+    if (!stored) return;
+    p->slot_bytes += (p->pad + 1023) / 1024 * 1024;
+    p->pad = 0;
 }
 
 /* ---- steps ---- */

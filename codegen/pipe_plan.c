@@ -618,6 +618,31 @@ static void choose_producers(struct gen *g)
     }
 }
 
+/* Whether tensor cores that read past a field may meet what threads wrote and did not fence. */
+static bool meets_unfenced(const struct gen_pipe *p)
+{
+    bool pieces = false, computed = false, fenced = false;
+    for (int k = 0; k < p->ir->fields.n; k++) {
+        const struct gen_field *f = p->ir->fields.at[k]->cg;
+        pieces |= f->plan->kind == FILL_CP_ASYNC;
+        computed |= f->generic_write;
+        fenced |= f->generic_write && f->async_read;
+    }
+    return pieces || (computed && !fenced);
+}
+
+static void place_fields(struct gen *g, struct gen_pipe *p)
+{
+    bool apart = meets_unfenced(p);
+    for (int k = 0; k < p->ir->fields.n; k++) {
+        struct gen_field *f = p->ir->fields.at[k]->cg;
+        f->offset = (p->slot_bytes + 1023) / 1024 * 1024;
+        if (!f->swizzle) f->offset = (p->slot_bytes + 127) / 128 * 128;
+        p->slot_bytes = f->offset + f->bytes + (apart ? mma_reads_past(g, f) : 0);
+    }
+    p->slot_bytes = (p->slot_bytes + 1023) / 1024 * 1024;
+}
+
 void pipe_plan(struct gen *g)
 {
     struct ir_fn *fn = g->fn;
@@ -643,11 +668,8 @@ void pipe_plan(struct gen *g)
             if (!u->producer) continue;
             p->producer = u->producer;
             if (f->plan->kind != FILL_TMA) u->producer->single = false;
-            f->offset = (p->slot_bytes + 1023) / 1024 * 1024;
-            if (!f->swizzle) f->offset = (p->slot_bytes + 127) / 128 * 128;
-            p->slot_bytes = f->offset + f->bytes;
         }
-        p->slot_bytes = (p->slot_bytes + 1023) / 1024 * 1024;
+        if (!p->ir->home) place_fields(g, p);
     }
     choose_producers(g);
     if (g->failed) return;
