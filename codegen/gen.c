@@ -229,19 +229,23 @@ static int place_warps(struct gen_role *r, int warp, int slot_warps)
 }
 
 /* Warps are numbered role by role, first those that compute. Beside them a producer gets whole warpgroups, so that
- * setmaxnreg may move its registers; where roles are split, those of one warp share the last warpgroup. */
+ * setmaxnreg may move its registers; several of one warp share the last warpgroup. */
 static int number_warps(struct gen *g)
 {
     int warp = 0;
-    bool groups = false, split = false;
+    bool groups = false, share = false;
     struct gen_role *last = NULL;
-    for (int i = 0; i < g->roles.n; i++) split |= g->roles.at[i].drains;
+    for (int i = 0, ones = 0; i < g->roles.n; i++) {
+        struct gen_role *r = &g->roles.at[i];
+        ones += !computes(r) && (r->single || r->warps == 1);
+        share |= r->drains || (ones > 1 && g->family && g->family->async);
+    }
     for (int pass = 0; pass < 3; pass++) {
         if (pass == 2) g->tail = warp;
         for (int i = 0; i < g->roles.n; i++) {
             struct gen_role *r = &g->roles.at[i];
             if (r->single) r->warps = 1;
-            if (pass != (computes(r) ? 0 : split && r->warps == 1 ? 2 : 1)) continue;
+            if (pass != (computes(r) ? 0 : share && r->warps == 1 ? 2 : 1)) continue;
             groups |= computes(r) && g->family->async;
             warp = place_warps(r, warp, groups && pass < 2 ? (r->warps + 3) / 4 * 4 : r->warps);
             last = pass == 2 ? r : NULL;

@@ -103,6 +103,7 @@ struct work {
     int *defs[RC_COUNT];      /* by register: how often the loop sets it */
     int *where[RC_COUNT];     /* the instruction that does, the last where there are two */
     int *before[RC_COUNT];    /* the first of two */
+    int *first[RC_COUNT];     /* the first of all */
     char *outside[RC_COUNT];  /* set before the loop, too: what the loop sets may be for the next trip */
     char *move;               /* by instruction from `at`: 0 not asked, 1 moves, 2 cannot, 3 being asked */
     int values;
@@ -124,6 +125,7 @@ static void find_defs(struct gen *g, struct work *w)
         w->defs[c] = new_n(g->arena, int, w->l->nregs[c] + 1);
         w->where[c] = new_n(g->arena, int, w->l->nregs[c] + 1);
         w->before[c] = new_n(g->arena, int, w->l->nregs[c] + 1);
+        w->first[c] = new_n(g->arena, int, w->l->nregs[c] + 1);
         w->outside[c] = new_n(g->arena, char, w->l->nregs[c] + 1);
     }
     find_outside(g, w);
@@ -133,7 +135,7 @@ static void find_defs(struct gen *g, struct work *w)
         for (int k = first; k < first + n; k++) {
             if (in->args[k].kind != OPD_REG) continue;
             struct opd o = in->args[k];
-            w->defs[o.cls][o.id]++;
+            if (!w->defs[o.cls][o.id]++) w->first[o.cls][o.id] = i;
             w->before[o.cls][o.id] = w->where[o.cls][o.id];
             w->where[o.cls][o.id] = i;
         }
@@ -225,7 +227,7 @@ static bool known_at_head(struct work *w, struct opd o, int i)
 {
     if (o.kind != OPD_REG || !w->defs[o.cls][o.id]) return true;
     int at = w->where[o.cls][o.id];
-    if (w->defs[o.cls][o.id] > 1) return w->before[o.cls][o.id] > i;
+    if (w->defs[o.cls][o.id] > 1) return w->first[o.cls][o.id] > i;
     return at > i || (at < i && !w->outside[o.cls][o.id] && may_lift(w, at));
 }
 
