@@ -287,11 +287,10 @@ static bool fits_boxes(const struct ir_field *f, int inner)
 
 /* cp.async moves 4, 8 or 16 bytes. Threads read what it brought: for tensor cores that read by descriptors a fence would be
  * needed once it is there. */
-static bool by_units(struct gen *g, const struct ir_field *f, const struct ir_tensor *t, const struct field_plan *plan)
+static bool by_units(struct gen *g, const struct ir_field *f, const struct field_plan *plan)
 {
     const struct gen_field *gf = f->cg;
-    if (plan->piece || gf->async_read || pipe_of(g, f->pipe)->paired || type_bits(f->type) < 8) return false;
-    return plan->unit == IR_ALIGN || (plan->unit >= 4 && t->align < IR_ALIGN);
+    return plan->unit >= 4 && !plan->piece && !gf->async_read && !pipe_of(g, f->pipe)->paired && type_bits(f->type) >= 8;
 }
 
 struct field_plan pipe_plan_fill(struct gen *g, const struct ir_field *f, const struct ir_expr *e)
@@ -300,10 +299,9 @@ struct field_plan pipe_plan_fill(struct gen *g, const struct ir_field *f, const 
     if (!plain_box(f, e, &p)) return p;
     const struct ir_tensor *t = e->tensor;
     int inner = p.walks[t->inner];
-    if (inner < 0 || t->rank > 5) return p;
-    p.unit = row_unit(g, f, e, &p);
-    if (target_has(g->target, HAS_TMA) && p.unit == IR_ALIGN && pieces_fit(f, &p, inner) && fits_boxes(f, inner)) p.kind = FILL_TMA;
-    else if (by_units(g, f, t, &p)) p.kind = FILL_CP_ASYNC;
+    p.unit = inner < 0 ? type_bits(f->type) / 8 : row_unit(g, f, e, &p);
+    if (target_has(g->target, HAS_TMA) && inner >= 0 && t->rank <= 5 && p.unit == IR_ALIGN && pieces_fit(f, &p, inner) && fits_boxes(f, inner)) p.kind = FILL_TMA;
+    else if (by_units(g, f, &p)) p.kind = FILL_CP_ASYNC;
     return p;
 }
 
@@ -421,7 +419,8 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
     }
     *plan = pipe_plan_fill(g, f->ir, u->fill->expr);
     f->inner = f->ir->naxes ? f->ir->naxes - 1 : 0;
-    if (plan->kind != FILL_COMPUTED) f->inner = plan->walks[u->fill->expr->tensor->inner];
+    int along = plan->kind == FILL_COMPUTED ? -1 : plan->walks[u->fill->expr->tensor->inner];
+    if (along >= 0) f->inner = along;
     else if (u->contracted && !either_major(g, f, u->fill->expr))
         for (int i = 0; i < f->ir->naxes; i++)
             if (f->ir->axes[i] == u->contracted) f->inner = i; /* K-major */

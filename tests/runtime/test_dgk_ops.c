@@ -42,21 +42,23 @@ enum { M = 40, N = 24, K = 64 };
 
 static float a[M * K], b[N * K];
 
-static float product(int i, int j)
+static float product(int i, int j, int depth)
 {
     float s = 0;
-    for (int k = 0; k < K; k++) s += a[i * K + k] * b[j * K + k];
+    for (int k = 0; k < depth; k++) s += a[i * depth + k] * b[j * depth + k];
     return s;
 }
 
-static int right(const dgk_tensor *d, float times)
+static int right_to(const dgk_tensor *d, float times, int depth)
 {
     static float got[M * N];
     int bad = 0;
     dgk_read(c, got, d->data, sizeof got);
-    for (int i = 0; i < M * N; i++) bad += got[i] != times * product(i / N, i % N);
+    for (int i = 0; i < M * N; i++) bad += got[i] != times * product(i / N, i % N, depth);
     return !bad;
 }
+
+static int right(const dgk_tensor *d, float times) { return right_to(d, times, K); }
 
 static void gemm(void)
 {
@@ -78,6 +80,10 @@ static void gemm(void)
     dgk_tensor none = make("bf16", NULL, 2, 0, K, 1), empty = make("f32", NULL, 2, 0, N, 1);
     check(!dgk_gemm(c, &none, &tb, &empty, 0, &p) && !run(p, NULL, 0), "m = 0: nothing");
     dgk_plan_free(p);
+    ta.shape[1] = ta.stride[0] = tb.shape[1] = tb.stride[0] = K - 1;
+    check(!dgk_gemm(c, &ta, &tb, &td, 0, &p) && !run(p, NULL, 0) && right_to(&td, 1, K - 1), "an odd k: rows of no whole 16 bytes");
+    dgk_plan_free(p);
+    ta.shape[1] = ta.stride[0] = K;
     tb.shape[1] = K - 8;
     check(dgk_gemm(c, &ta, &tb, &td, 0, &p) && !p && strstr(dgk_error(), "K is 64 by argument 'A'"), "shapes that do not fit");
 }
@@ -123,6 +129,29 @@ static void fp8(void)
     check(!bad, "its result");
 }
 
+/* A scale for each 128 x 128 of B, in rows of five: nothing that boxes take. */
+static void block_scales(void)
+{
+    enum { ROWS = 8, COLUMNS = 136, BLOCKS = 5, DEPTH = 128 * BLOCKS };
+    static uint8_t ones[COLUMNS * DEPTH];
+    static float sa[BLOCKS * ROWS], sb[2 * BLOCKS], got[ROWS * COLUMNS];
+    int bad = 0;
+    memset(ones, 0x38, sizeof ones);
+    for (int i = 0; i < BLOCKS * ROWS; i++) sa[i] = (float)(i % 3 + 1);
+    for (int i = 0; i < 2 * BLOCKS; i++) sb[i] = (float)(i + 1);
+    dgk_tensor ta = make("e4m3", ones, 2, ROWS, DEPTH, 1), tb = make("e4m3", ones, 2, COLUMNS, DEPTH, 1), td = make("f32", NULL, 2, ROWS, COLUMNS, 1);
+    dgk_tensor tsa = make("f32", sa, 2, BLOCKS, ROWS, 1), tsb = make("f32", sb, 2, 2, BLOCKS, 1);
+    dgk_plan *p;
+    check(!dgk_fp8_gemm(c, &ta, &tsa, &tb, &tsb, &td, 128, 128, 0, &p) && !run(p, NULL, 0) && !dgk_read(c, got, td.data, sizeof got), "scales in rows of five");
+    dgk_plan_free(p);
+    for (int i = 0; i < ROWS * COLUMNS; i++) {
+        float sum = 0;
+        for (int k = 0; k < BLOCKS; k++) sum += 128 * sa[k * ROWS + i / COLUMNS] * sb[i % COLUMNS / 128 * BLOCKS + k];
+        bad += got[i] != sum;
+    }
+    check(!bad, "its result");
+}
+
 int main(void)
 {
     setenv("DGC_DISABLE_CACHE", "1", 1);
@@ -131,6 +160,7 @@ int main(void)
     gemm();
     scales();
     fp8();
+    block_scales();
     dgk_close(c);
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
