@@ -301,6 +301,8 @@ static void put_tune(struct choices *c, struct dgk_kernel *k, const struct wante
     settle(c, k);
     int sms = k->context->sms ? k->context->sms : k->context->device->props.sms;
     if (put_tuned(c, k, w, sms)) return;
+    c->options.n_align = 0; /* what the shape gets, however its tensors lie */
+    if (c->align.n && put_tuned(c, k, w, sms)) return;
     for (const char *at = answer(c, k, w, sms), *eq, *end; *at; at = end + 1) {
         end = at + strcspn(at, "\n");
         eq = at + strcspn(at, "=");
@@ -317,9 +319,9 @@ static void choose(struct choices *c, struct dgk_kernel *k, const struct wanted 
     put_params(c, k, w);
     for (int i = 0; i < k->n_args; i++)
         if (k->args[i].rank && (k->args[i].n_inner > 1 || k->args[i].fixed_inner >= 0)) put(c, k->args[i].name, arena_printf(&c->arena, "%d", w->inner[i]), INNER);
-    put_tune(c, k, w); /* those of the shape, however its tensors lie */
     for (int i = 0; i < k->n_args; i++)
         if (w->align[i] < IR_ALIGN) put(c, k->args[i].name, arena_printf(&c->arena, "%d", w->align[i]), ALIGN);
+    put_tune(c, k, w);
     settle(c, k);
 }
 
