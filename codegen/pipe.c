@@ -454,14 +454,14 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
             start[i] = lir_in_reg(l, lir_add(l, start[i], lir_mul(l, g->cta_rank, opd_imm(f->ir->axes[axis]->tile / f->share))), RC_B32);
         }
     }
-    int boxes = slow ? f->ir->axes[plan->walks[f->map_order[slow]]]->tile / 256 : 1;
+    int tall = slow ? f->ir->axes[plan->walks[f->map_order[slow]]]->tile : 1, boxes = tall / pipe_box_rows(tall);
     base = lir_add(l, base, part);
     for (int panel = 0; panel < f->panels; panel++)
         for (int b = 0; b < boxes; b++) {
             memcpy(coord, start, sizeof coord);
             coord[0] = lir_in_reg(l, lir_add(l, start[0], opd_imm(panel * f->per_panel)), RC_B32);
-            if (slow) coord[slow] = lir_in_reg(l, lir_add(l, start[slow], opd_imm(b * 256)), RC_B32);
-            int at = panel * f->panel_bytes + b * (f->panel_bytes / boxes);
+            if (slow) coord[slow] = lir_in_reg(l, lir_add(l, start[slow], opd_imm(b * pipe_box_rows(tall))), RC_B32);
+            int at = panel * f->panel_bytes + b * (f->rows / boxes * f->span);
             copy_box(g, f, map, coord, lir_in_reg(l, lir_add(l, base, opd_imm(at)), RC_B32));
         }
     unguard(g, skip);

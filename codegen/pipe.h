@@ -44,6 +44,9 @@ int pipe_slowest_axis(const struct gen_field *f);
 /* Coordinates of an axis of the field that a slot of this CTA holds. */
 int pipe_held(const struct gen_field *f, int axis);
 
+/* Rows of a box: all, or equal parts of what is too tall for one, in whole swizzle patterns; 0: there are none. */
+int pipe_box_rows(int rows);
+
 /* A descriptor of t without its boxes (all 1): the inner dimension, then those that an axis walks (walks[d] >= 0), the last
  * axis first, then those that stand still (-1). order[i]: the tensor's dimension behind the map's i. */
 struct image_map pipe_map(struct gen *g, const struct ir_tensor *t, const int *walks, int swizzle, int *order);

@@ -274,12 +274,20 @@ static int row_unit(struct gen *g, const struct ir_field *f, const struct ir_exp
     return unit;
 }
 
+int pipe_box_rows(int rows)
+{
+    if (rows <= 256) return rows;
+    for (int n = 2; n <= rows / 8; n++)
+        if (rows % n == 0 && rows / n <= 256 && rows / n % 8 == 0) return rows / n;
+    return 0;
+}
+
 /* Whether all rows but the slowest fit a box; those are cut into several. */
 static bool fits_boxes(const struct ir_field *f, int inner)
 {
     for (int i = 0, first = 1; i < f->naxes; i++) {
         if (i == inner) continue;
-        if (f->axes[i]->tile > 256 && !first) return false;
+        if (f->axes[i]->tile > 256 && (!first || !pipe_box_rows(f->axes[i]->tile))) return false;
         first = 0;
     }
     return true;
@@ -341,7 +349,7 @@ static int field_map(struct gen *g, const struct gen_field *f, const struct ir_e
         if (axis < 0) continue;
         int tile = pipe_held(f, axis) / (axis == pipe_slowest_axis(f) ? f->share : 1);
         if (f->plan->piece && axis == f->plan->piece_axis) tile = f->plan->piece;
-        m.box[i] = (uint32_t)(tile > 256 ? 256 : tile);
+        m.box[i] = (uint32_t)pipe_box_rows(tile);
     }
     if (f->plan->piece && f->plan->piece_axis == f->inner) m.box[0] = (uint32_t)f->plan->piece;
     vec_push(g->arena, &g->image->maps, m);
