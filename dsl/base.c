@@ -23,20 +23,23 @@ struct arena_chunk {
     _Alignas(16) char data[];
 };
 
+static struct arena_chunk *add_chunk(struct arena *a, size_t size)
+{
+    if (a->limit && a->used + size > a->limit) base_oom(size);
+    struct arena_chunk *c = calloc(1, sizeof *c + size);
+    if (!c) base_oom(size);
+    c->size = size;
+    c->next = a->head;
+    a->head = c;
+    a->used += size;
+    return c;
+}
+
 void *arena_alloc(struct arena *a, size_t bytes)
 {
     bytes = (bytes + 15) & ~(size_t)15;
     struct arena_chunk *c = a->head;
-    if (!c || c->size - c->used < bytes) {
-        size_t size = bytes > 65536 - 64 ? bytes : 65536 - 64;
-        if (a->limit && a->used + size > a->limit) base_oom(bytes);
-        c = calloc(1, sizeof *c + size);
-        if (!c) base_oom(bytes);
-        c->size = size;
-        c->next = a->head;
-        a->head = c;
-        a->used += size;
-    }
+    if (!c || c->size - c->used < bytes) c = add_chunk(a, bytes > 65536 - 64 ? bytes : 65536 - 64);
     void *p = c->data + c->used;
     c->used += bytes;
     return p;
@@ -50,6 +53,19 @@ void arena_free(struct arena *a)
     }
     a->head = NULL;
     a->used = 0;
+}
+
+void arena_reset(struct arena *a)
+{
+    struct arena_chunk *c = a->head;
+    size_t all = a->used;
+    if (c && !c->next) {
+        memset(c->data, 0, c->used);
+        c->used = 0;
+    } else if (c) {
+        arena_free(a);
+        add_chunk(a, all);
+    }
 }
 
 char *arena_strndup(struct arena *a, const char *s, size_t n)

@@ -16,6 +16,7 @@ struct arena {
 
 void *arena_alloc(struct arena *a, size_t bytes);
 void arena_free(struct arena *a);
+void arena_reset(struct arena *a);      /* as good as new; keeps its memory for what comes next */
 char *arena_strndup(struct arena *a, const char *s, size_t n);
 char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 char *arena_vprintf(struct arena *a, const char *fmt, va_list ap);
