@@ -136,16 +136,34 @@ struct sum {
     struct opd *acc;
 };
 
-static void add_parts(struct gen *g, const struct sum *m, const struct opd *blocks, int n)
+/* x[i], for all i, changes places with x[i ^ bits]: by halves, quarters, ... */
+static void unscramble(struct gen *g, struct opd **x, int n, int regs, enum reg_class c, struct opd bits)
+{
+    struct lir *l = g->l;
+    for (int bit = 1; bit < n; bit *= 2) {
+        struct opd swap = lir_cmp(l, "ne", lir_and(l, bits, opd_imm(bit)), opd_imm(0));
+        for (int i = 0; i < n; i++)
+            for (int r = 0; r < regs && !(i & bit); r++) {
+                struct opd low = x[i][r], high = x[i ^ bit][r];
+                x[i][r] = lir_sel(l, swap, high, low, c);
+                x[i ^ bit][r] = lir_sel(l, swap, low, high, c);
+            }
+    }
+}
+
+/* scrambled: block i is that of part i ^ scrambled. Parts are added in their order all the same. */
+static void add_parts(struct gen *g, const struct sum *m, const struct opd *blocks, int n, struct opd scrambled)
 {
     struct parts_at *p = eval_of(g)->parts;
     struct opd *x[MOST_AT_ONCE], outer = p->now;
     enum ir_reduce op = (enum ir_reduce)m->e->num;
+    int regs = layout_regs(m->mine);
     for (int i = 0; i < n; i++) {
         p->now = blocks[i];
-        x[i] = gen_tile(g, m->e->args[0], m->lay);
+        x[i] = memcpy(new_n(g->arena, struct opd, regs), gen_tile(g, m->e->args[0], m->lay), sizeof *x[i] * (size_t)regs);
     }
     p->now = outer;
+    if (!opd_is(scrambled, 0)) unscramble(g, x, n, regs, gen_class(m->e->args[0]->type), scrambled);
     for (int i = 0; i < n; i++)
         for (int r = 0; r < layout_regs(m->lay); r++)
             lir_set(g->l, m->acc[r], scalar_reduce(g, op, m->e->type, m->acc[r], x[i][layout_project_reg(m->lay, m->mine, r)]));
@@ -162,7 +180,7 @@ static void add_in_turn(struct gen *g, const struct sum *m, struct opd block, st
     lir_place(l, top);
     if (!sure) lir_emit(l, "@%r bra %l", lir_cmp(l, "gt", lir_add(l, i, opd_imm(n)), p->parts), end);
     for (int k = 0; k < n; k++) blocks[k] = lir_add64(l, block, opd_imm((int64_t)k * p->bytes));
-    add_parts(g, m, blocks, n);
+    add_parts(g, m, blocks, n, opd_imm(0));
     eval_release(g, mark);
     if (p->count != n) {
         lir_set(l, block, lir_add64(l, block, opd_imm((int64_t)n * p->bytes)));
@@ -183,12 +201,21 @@ static void add_from_memory(struct gen *g, const struct sum *m)
     if (!p->count && n > 1) add_in_turn(g, m, block, i, 1);
 }
 
+/* Every CTA begins with another part, or all would ask one CTA's memory at a time. */
 static void add_from_cluster(struct gen *g, const struct sum *m)
 {
     struct parts_at *p = eval_of(g)->parts;
+    struct opd blocks[MOST_AT_ONCE], bits = opd_imm(0);
     int n = at_once(p, layout_regs(m->lay));
+    if (n > 1 && !(n & (n - 1))) bits = lir_and(g->l, g->cta_rank, opd_imm(n - 1));
     for (int i = 0; i < p->saved.n; i++) p->saved.at[i].in = NULL;
-    for (int i = 0; i < p->count; i += n) add_parts(g, m, p->blocks + i, n);
+    for (int i = 0; i < p->count; i += n) {
+        for (int k = 0; k < n; k++) {
+            blocks[k] = lir_reg(g->l, RC_B32);
+            lir_emit(g->l, "mapa.shared::cluster.u32 %r, %r, %r", blocks[k], p->first, lir_xor(g->l, bits, opd_imm(i + k)));
+        }
+        add_parts(g, m, blocks, n, bits);
+    }
 }
 
 struct opd *combine_parts(struct gen *g, const struct ir_expr *e, const struct layout *lay)

@@ -82,7 +82,7 @@ static const char *why_not(struct gen *g, struct combine *c, int *bytes)
 {
     int64_t parts;
     *bytes = 0;
-    if (!ir_const_int(c->s->expr2, &parts) || parts != g->fn->cluster || c->s->expr->kind != E_rank || parts > COUNT(c->parts.blocks))
+    if (!ir_const_int(c->s->expr2, &parts) || parts != g->fn->cluster || c->s->expr->kind != E_rank)
         return arena_printf(g->arena, "the cluster's %d CTAs are not all parts", g->fn->cluster);
     if (!stores_by_element(&c->s->body)) return "its body does more than store element by element";
     combine_find(g, c->s, &c->parts);
@@ -221,11 +221,7 @@ bool combine_over_cluster(struct gen *g, struct ir_stmt *s)
     if (c->again) wait_all(g, c->free, lir_xor(l, c->phase, opd_imm(1)));
     for (int i = 0; i < c->parts.saved.n; i++) save(g, c, &c->parts.saved.at[i]);
     tell_all(g, c->ready);
-    struct opd block = lir_in_reg(l, lir_add(l, g->smem, opd_imm(c->block)), RC_B32);
-    for (int i = 0; i < g->fn->cluster; i++) {
-        c->parts.blocks[i] = lir_reg(l, RC_B32);
-        lir_emit(l, "mapa.shared::cluster.u32 %r, %r, %d", c->parts.blocks[i], block, i);
-    }
+    c->parts.first = lir_in_reg(l, lir_add(l, g->smem, opd_imm(c->block)), RC_B32);
     wait_all(g, c->ready, c->phase);
     run_share(g, c);
     if (!c->again) return true;

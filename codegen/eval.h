@@ -36,12 +36,11 @@ struct parts_saved {
 };
 struct parts_at {
     VEC(struct parts_saved) saved;
-    struct opd first;         /* 64-bit address of part 0's block */
+    struct opd first;         /* 64-bit address of part 0's block; in a cluster: the own one's in shared memory */
     int bytes;                /* of a block */
     struct opd parts;
     int64_t count;            /* how many; 0: known to the kernel only */
     int threads;
-    struct opd blocks[8];     /* in a cluster: each part's block in its CTA's shared memory */
     int shares;               /* CTAs that share the body's work, each with its part of the tile; 0: one CTA does it all */
     struct opd now;           /* block of the part being read; none outside E_parts */
 };

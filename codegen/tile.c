@@ -257,11 +257,14 @@ static int64_t tile_size(struct ir_axis *const *axes, int n)
     return size;
 }
 
+enum { WORDS_AT_ONCE = 4 };
+
 static struct layout *blocked_for(struct gen *g, struct ir_axis *const *axes, int n, struct hint h)
 {
     int inner = n - 1, threads = 32 * g->role->warps;
     for (int i = 0; i < n; i++)
         if (axes[i] == h.inner) inner = i;
+    if (combine_is_shared(g) && h.vec > WORDS_AT_ONCE) h.vec = WORDS_AT_ONCE; /* lanes side by side read what lies side by side */
     while (h.vec > 1 && tile_size(axes, n) / h.vec < threads) h.vec /= 2; /* rather a thread more than a wider access */
     return layout_blocked(g->arena, axes, n, inner, h.vec, g->role->warps);
 }
