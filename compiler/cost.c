@@ -6,64 +6,73 @@
 #include <string.h>
 
 /* What the model assumes of every chip; fitted on an H200, where it ranks what was timed (tests/runtime/test_choose.c).
- *
- *   fill     tiles come from L2. One multiprocessor draws at most FILL_BYTES a cycle, all together what l2_widths says each.
- *   memory   every tensor crosses the memory's bus once, after RAMP_US in which the first bytes are on their way.
- *   overlap  fill, operand reads and products run side by side; of what is hidden, HIDDEN_SHARE shows all the same.
- *   waits    a product that registers need at once (scales to apply, a softmax) is waited for, WAIT_CYCLES each time, and
- *            nothing of its warps overlaps with it; a tile of several row blocks waits for each, later ones less.
- *   waves    tasks run in whole rounds of all multiprocessors; a round ends with its stores and its part of a combine.
- *   combine  a part is written, announced, and read again by the one that arrives last; of what lies inside the tensor.
- *            Inside a cluster all parts meet in shared memory at once, and each reads and stores a share. */
-enum {
-    OPERAND_BYTES = 128,  /* a cycle, shared memory to tensor cores */
-    FILL_BYTES = 76,
-    STORE_BYTES = 24,     /* a cycle, out of one multiprocessor */
-    PART_BYTES = 44,      /* a cycle, parts of a sum read back */
-    LANES = 128,          /* f32 operations a cycle */
-    TASK_CYCLES = 900,    /* before the first product and after the last, where nothing overlaps */
-    WAIT_CYCLES = 260,    /* issue, latency of the tensor cores, the slot's release */
-    COMBINE_CYCLES = 2500, /* fence, counter, and waiting for the others' parts */
-    MEET_CYCLES = 1000,   /* the same inside a cluster: arrivals at each other's barriers */
-    NEAR_BYTES = 32,      /* a cycle, parts read from the cluster's shared memory */
-    LAUNCH_CYCLES = 4000,
-    GROUP_SMS = 18,       /* multiprocessors of one group (GPC), at most */
-    UNKNOWN_TRIPS = 8     /* of a loop whose bounds are data */
-};
-#define RAMP_US 2.5
-#define MEMORY_ADDS 6     /* times a plain store, where all multiprocessors have memory add */
-#define HIDDEN_SHARE 0.04
-#define LATER_WAITS 0.8   /* of WAIT_CYCLES, for each row block after the first */
-#define SERIAL_ALU 0.7    /* operations on products are fused, two counted in about one and a half */
+ * docs/tuning.md tells each term's meaning. */
+#define OPERAND_BYTES 128     /* a cycle, shared memory to tensor cores */
+#define FILL_BYTES 90         /* a cycle, L2 into one multiprocessor */
+#define STORE_BYTES 80        /* a cycle, out of one multiprocessor */
+#define LANES 128             /* f32 operations a cycle */
+#define HALF_RATE 2           /* operations that take two */
+#define SPECIAL_RATE 8        /* those of the special units: a quarter of the lanes, and more */
+#define GATHER_OPS 10         /* of a thread, to look up and load one value of a slot */
+#define LOOP_STORE_OPS 64     /* for each element stored while products go on: address, bounds, exchange among lanes */
+#define SLOT_READ 0.125       /* cycles a warp for each value that it reads from a slot */
+#define WAIT_CYCLES 40        /* for each product that registers need: latency of the tensor cores */
+#define SLOT_CYCLES 120       /* for each slot that a role takes while it needs products, */
+#define CROWD_CYCLES 180      /* and more for each warpgroup past the second, with which it is shared */
+#define TASK_CYCLES 1150      /* before the first product and after the last, where nothing overlaps */
+#define COMBINE_CYCLES 7300   /* parts through memory: fence, counter, and waiting for the others */
+#define PART_BYTES 60         /* a cycle, of parts read back */
+#define MEET_CYCLES 5000      /* parts that meet in a cluster: arrivals at each other's barriers, and waiting for the last */
+#define NEAR_BYTES 16         /* a cycle, parts read from the cluster's shared memory */
+#define LAUNCH_CYCLES 6500
+#define RAMP_US 1.7           /* until the first bytes are there */
+#define MEMORY_SHARE 0.92     /* of the bus's rate, reached */
+#define MEMORY_ADDS 6         /* times a plain store, where all multiprocessors have memory add */
+#define HIDDEN_SHARE 0.06     /* of what runs side by side with something longer, felt all the same */
+#define GROUP_SMS 18          /* multiprocessors of one group (GPC), at most */
+#define UNKNOWN_TRIPS 8       /* of a loop whose bounds are data */
+#define OTHER_ROWS 3          /* a range that is the union of n rows' own covers (n + this) / (n + this + 1) of what there is, */
+#define TORN_ENDS 0.5         /* and so much of a tile more */
 
 struct known {
-    bool is;
-    double v;
+    bool is, bounded;                    /* bounded: not known, but at most v */
+    bool ranked;                         /* differs between the CTAs of a cluster */
+    double v, rows;                      /* rows: over how many rows' own values a reduction took it */
+};
+
+struct place {
+    struct known origin, limit;
+    int depth;                           /* of loops around where it was bound */
+    bool rows;                           /* of a product: each warp has its own */
 };
 
 struct env {
     const struct ir_fn *fn;
     const struct target *t;
     const int64_t *dims;
-    struct known *vars, *origin, *limit; /* by id */
+    struct known *vars;                  /* by id */
+    struct place *axes;                  /* by id */
+    int *consumed;                       /* by pipe: how many loops are around where its slot was taken */
     struct cost *c;
     double times;                        /* how often the statement at hand runs in one task */
     int role_warps;
     bool body;                           /* the prologue has reached S_body */
     bool guessed;                        /* some loop's trips are not known */
     bool waits;                          /* this role needs products while it goes on */
+    double slots;                        /* of pipes that it has consumed */
+    int depth;                           /* of loops */
     double fill_bytes;                   /* of one task */
 };
 
-static struct known yes(double v) { return (struct known){ true, v }; }
-static const struct known unknown = { false, 0 };
+static struct known yes(double v) { return (struct known){ .is = true, .v = v }; }
+static const struct known unknown = { .is = false };
 
 static struct known eval(const struct env *e, const struct ir_expr *x);
 
-static struct known axis_at(const struct env *e, const struct known *table, const struct ir_axis *x, bool end)
+static struct known axis_at(const struct env *e, const struct ir_axis *x, bool end)
 {
-    if (!x->of) return table[x->id];
-    struct known k = axis_at(e, table, x->of, end);
+    if (!x->of) return end ? e->axes[x->id].limit : e->axes[x->id].origin;
+    struct known k = axis_at(e, x->of, end);
     if (k.is) k.v = end ? (double)ceil_div((int64_t)k.v, x->div) : (double)floor_div((int64_t)k.v, x->div);
     return k;
 }
@@ -97,11 +106,12 @@ static struct known eval(const struct env *e, const struct ir_expr *x)
     switch (x->kind) {
     case E_const: return yes(type_is_float(x->type) ? x->real : (double)x->num);
     case E_dim: return yes((double)e->dims[x->num]);
-    case E_unit: case E_rank: return yes(0);
+    case E_rank: return (struct known){ .is = true, .ranked = true };
+    case E_unit: return yes(0);
     case E_units: return yes(1);
     case E_get: return e->vars[x->var->id];
-    case E_origin: return axis_at(e, e->origin, x->axis, false);
-    case E_limit: return axis_at(e, e->limit, x->axis, true);
+    case E_origin: return axis_at(e, x->axis, false);
+    case E_limit: return axis_at(e, x->axis, true);
     case E_cast: return eval(e, x->args[0]);
     case E_select: {
         struct known c = eval(e, x->args[0]);
@@ -109,9 +119,13 @@ static struct known eval(const struct env *e, const struct ir_expr *x)
     }
     default: break;
     }
+    if (x->kind == E_reduce) return (struct known){ .rows = x->axis->tile };
     if (x->nargs != 2) return unknown;
-    struct known a = eval(e, x->args[0]), b = eval(e, x->args[1]);
-    return a.is && b.is ? eval_binary(x->kind, a.v, b.v) : unknown;
+    struct known a = eval(e, x->args[0]), b = eval(e, x->args[1]), r = a.is && b.is ? eval_binary(x->kind, a.v, b.v) : unknown;
+    if (x->kind == E_min && a.is != b.is) r = (struct known){ .bounded = true, .v = a.is ? a.v : b.v };
+    r.ranked = a.ranked || b.ranked;
+    r.rows = a.rows > b.rows ? a.rows : b.rows;
+    return r;
 }
 
 static double elements(struct ir_axis *const *axes, int n)
@@ -121,14 +135,59 @@ static double elements(struct ir_axis *const *axes, int n)
     return all;
 }
 
+static int rate_of(enum ir_expr_kind k)
+{
+    switch (k) {
+    case E_exp2: case E_log2: case E_rcp: case E_rsqrt: case E_tanh: return SPECIAL_RATE;
+    case E_min: case E_max: return HALF_RATE;
+    default: return 1;
+    }
+}
+
+/* Where one value of a slot is for several of an axis' elements: a thread looks up and loads one for every run of them. */
+static double runs(const struct ir_expr *at)
+{
+    int64_t by;
+    if (at->kind != E_div || at->args[0]->kind != E_coord || at->args[0]->axis->tile <= 0 || !ir_const_int(at->args[1], &by)) return 0;
+    return (double)at->args[0]->axis->tile / (double)gcd(at->args[0]->axis->tile, by);
+}
+
+static int bound_at(const struct env *e, const struct ir_expr *x)
+{
+    int depth = 0;
+    if (x->kind == E_coord || x->kind == E_origin) {
+        const struct ir_axis *at = x->axis;
+        while (at->of) at = at->of;
+        depth = e->axes[at->id].depth;
+    }
+    for (int i = 0; i < x->nargs; i++) {
+        int d = bound_at(e, x->args[i]);
+        if (d > depth) depth = d;
+    }
+    return depth;
+}
+
+/* Reading a slot into registers, where it is not read once before the loop: what lies along a product's columns every warp
+ * reads all of. */
+static double slot_reads(const struct env *e, const struct ir_expr *x)
+{
+    double gathers = 0;
+    if (bound_at(e, x) < e->depth && e->consumed[x->field->pipe->id] < e->depth) return 0;
+    for (int i = 0; i < x->nargs; i++) gathers += runs(x->args[i]);
+    if (gathers > 0) return gathers * GATHER_OPS * 32 * e->role_warps;
+    for (int i = 0; i < x->naxes; i++)
+        if (e->axes[x->axes[i]->id].rows) return 0;
+    return elements(x->axes, x->naxes) * e->role_warps * SLOT_READ * LANES;
+}
+
 /* Operations on registers that evaluating x takes, an element each. */
-static double operations(const struct ir_expr *x)
+static double operations(const struct env *e, const struct ir_expr *x)
 {
     if (!x || !x->naxes) return 0;
-    double n = x->kind > E_element && x->kind != E_cast ? elements(x->axes, x->naxes) : 0;
+    double n = x->kind > E_element && x->kind != E_cast ? elements(x->axes, x->naxes) * rate_of(x->kind) : 0;
     if (x->kind == E_reduce) n = elements(x->args[0]->axes, x->args[0]->naxes);
-    if (x->kind == E_exp2 || x->kind == E_log2 || x->kind == E_rcp || x->kind == E_rsqrt || x->kind == E_tanh) n *= 8; /* a quarter of the lanes, and more */
-    for (int i = 0; i < x->nargs; i++) n += operations(x->args[i]);
+    if (x->kind == E_slot) return slot_reads(e, x);
+    for (int i = 0; i < x->nargs; i++) n += operations(e, x->args[i]);
     return n;
 }
 
@@ -143,21 +202,20 @@ static bool var_has(const struct ir_var *v, const struct ir_axis *x)
  * With a second accumulator in flight it need not. */
 static bool waited_for(const struct env *e, const struct ir_stmt *s)
 {
-    return !s->flag && e->times > 1 && s->var->slots < 2 && target_has(e->t, HAS_WGMMA);
+    return !s->flag && e->depth > 0 && s->var->slots < 2 && target_has(e->t, HAS_WGMMA);
 }
 
-static void count_wait(struct env *e, double rows)
+static void count_wait(struct env *e)
 {
-    double blocks = rows / (16.0 * (e->role_warps ? e->role_warps : 4));
     e->waits = true;
-    e->c->wait += e->times * WAIT_CYCLES * (blocks > 1 ? 1 + LATER_WAITS * (blocks - 1) : 1);
+    e->c->wait += e->times * WAIT_CYCLES;
 }
 
 /* Of an axis' tiles, the share that lies inside of it: all tiles together, from the first on. */
 static double inside(const struct env *e, const struct ir_axis *x)
 {
-    if (x->of || x->tile <= 0 || !e->origin[x->id].is || !e->limit[x->id].is) return 1;
-    double all = e->limit[x->id].v - e->origin[x->id].v;
+    if (x->of || x->tile <= 0 || !e->axes[x->id].origin.is || !e->axes[x->id].limit.is) return 1;
+    double all = e->axes[x->id].limit.v - e->axes[x->id].origin.v;
     return all > 0 ? all / ((double)ceil_div((int64_t)all, x->tile) * x->tile) : 1;
 }
 
@@ -189,7 +247,9 @@ static void count_mma(struct env *e, const struct ir_stmt *s)
     double reads = blocks ? rows * bytes + rows / 64 * n * bytes : 4 * m * bytes + 2 * n * bytes;
     e->c->operands += e->times * reads / OPERAND_BYTES;
     e->c->flops += e->times * useful(e, s);
-    if (waited_for(e, s)) count_wait(e, rows);
+    const struct ir_expr *rows_of = s->var->flip ? b : a;
+    for (int i = 0; i < rows_of->naxes; i++) e->axes[rows_of->axes[i]->id].rows |= var_has(s->var, rows_of->axes[i]);
+    if (waited_for(e, s)) count_wait(e);
 }
 
 /* What a fill brings to one CTA: where CTAs of a cluster hold the same tile, each fetches its share for all. */
@@ -199,7 +259,7 @@ static void count_fill(struct env *e, const struct ir_field *f)
     for (int i = 0; i < f->naxes; i++) {
         const struct ir_axis *x = f->axes[i];
         while (x->of) x = x->of;
-        own |= x == e->fn->cluster_axis;
+        own |= x == e->fn->cluster_axis || e->axes[x->id].origin.ranked;
     }
     e->fill_bytes += e->times * elements(f->axes, f->naxes) * type_bits(f->type) / 8 / (own ? 1 : e->fn->cluster);
 }
@@ -231,11 +291,44 @@ static void note_parts(void *ctx, struct ir_expr *x)
 
 static void count_block(struct env *e, const ir_block *b);
 
-/* The parts are the CTAs of a cluster. */
-static bool meets_in_cluster(const struct env *e, const struct ir_stmt *s)
+/* One slot of the pipe that is filled innermost, which gets what memory is left; all slots of the others. */
+static void measure_slots(struct env *e)
+{
+    int deepest = 0;
+    e->c->slot_bytes = e->c->other_bytes = 0;
+    for (int i = 0; i < e->fn->pipes.n; i++)
+        if (e->consumed[e->fn->pipes.at[i]->id] > deepest) deepest = e->consumed[e->fn->pipes.at[i]->id];
+    for (int i = 0; i < e->fn->pipes.n; i++) {
+        const struct ir_pipe *p = e->fn->pipes.at[i];
+        int bytes = 0, depth = e->consumed[p->id];
+        for (int k = 0; !p->home && k < p->fields.n; k++)
+            bytes += (int)elements(p->fields.at[k]->axes, p->fields.at[k]->naxes) * type_bits(p->fields.at[k]->type) / 8;
+        if (depth == deepest) e->c->slot_bytes += bytes;
+        else e->c->other_bytes += bytes * (p->depth ? p->depth : depth > 0 ? 2 : 1);
+    }
+}
+
+enum { MEETING_SLOTS = 3, ROW_PAD = 8, MEETING_RESERVE = 3072 };
+
+/* What a part takes in shared memory: rows that meet different banks. */
+static double part_bytes(const struct held *h)
+{
+    double all = 0;
+    for (int i = 0; i < h->n; i++) {
+        const struct ir_var *v = h->seen[i];
+        int row = v->naxes ? v->axes[v->naxes - 1]->tile : 1;
+        all += elements(v->axes, v->naxes) / row * (row % 16 ? row : row + ROW_PAD) * 4;
+    }
+    return all;
+}
+
+/* The parts are the CTAs of a cluster, and there is room for one beside the slots. */
+static bool meets_in_cluster(struct env *e, const struct ir_stmt *s, const struct held *h)
 {
     int64_t parts;
-    return e->fn->cluster > 1 && e->fn->cluster_axis == s->axis && ir_const_int(s->expr2, &parts) && parts == e->fn->cluster;
+    if (e->fn->cluster <= 1 || e->fn->cluster_axis != s->axis || !ir_const_int(s->expr2, &parts) || parts != e->fn->cluster) return false;
+    measure_slots(e);
+    return part_bytes(h) + MEETING_SLOTS * e->c->slot_bytes + e->c->other_bytes + MEETING_RESERVE <= e->t->smem_bytes;
 }
 
 static void count_combine(struct env *e, const struct ir_stmt *s)
@@ -244,7 +337,7 @@ static void count_combine(struct env *e, const struct ir_stmt *s)
     struct held h = { .e = e };
     double before = e->times;
     ir_walk(&s->body, note_parts, &h);
-    if (meets_in_cluster(e, s)) {
+    if (meets_in_cluster(e, s, &h)) {
         e->c->combine += MEET_CYCLES + h.bytes / OPERAND_BYTES + h.bytes / NEAR_BYTES;
         e->times /= e->fn->cluster;
     } else e->c->combine += COMBINE_CYCLES + h.bytes / STORE_BYTES + (parts.is ? parts.v : 4) * h.bytes / PART_BYTES;
@@ -252,22 +345,36 @@ static void count_combine(struct env *e, const struct ir_stmt *s)
     e->times = before;
 }
 
+/* Ends lie anywhere within a tile: one turn more than the length is worth. */
+static double guess_trips(struct env *e, struct known hi, double by)
+{
+    e->guessed = true;
+    return hi.bounded ? hi.v / by * (hi.rows + OTHER_ROWS) / (hi.rows + OTHER_ROWS + 1) + TORN_ENDS : UNKNOWN_TRIPS;
+}
+
 static double trips(struct env *e, const struct ir_stmt *s)
 {
     struct known lo = eval(e, s->expr), hi = eval(e, s->expr2), step = eval(e, s->step);
     double by = step.is && step.v > 0 ? step.v : 1;
-    if (!lo.is || !hi.is) e->guessed = true;
-    if (!lo.is || !hi.is) return UNKNOWN_TRIPS;
+    if (!lo.is || !hi.is) return guess_trips(e, hi, by);
     return hi.v > lo.v ? (double)ceil_div((int64_t)(hi.v - lo.v), (int64_t)by) : 0;
 }
 
+/* All turns but the last are as long as the first; the last ends where the axis does. */
 static void count_loop(struct env *e, const struct ir_stmt *s)
 {
     double before = e->times, n = s->kind == S_while ? 1 : trips(e, s);
+    struct known first = s->var ? eval(e, s->expr) : unknown, step = s->step ? eval(e, s->step) : yes(1);
     if (!e->body && n > 1) n = 1; /* the prologue's loop over tasks: one task is what is counted */
-    e->times *= n;
-    if (s->var) e->vars[s->var->id] = eval(e, s->expr);
-    if (n > 0) count_block(e, &s->body);
+    int depth = e->depth;
+    e->depth += e->body;
+    for (int last = 0; last < 2; last++) {
+        e->times = before * (last ? 1 : n - 1);
+        if (s->var) e->vars[s->var->id] = first;
+        if (s->var && first.is && step.is) e->vars[s->var->id].v += last ? (n - 1) * step.v : 0;
+        if (n > 0 && e->times > 0) count_block(e, &s->body);
+    }
+    e->depth = depth;
     e->times = before;
 }
 
@@ -277,21 +384,26 @@ static void count_stmt(struct env *e, const struct ir_stmt *s)
     switch (s->kind) {
     case S_let:
         if (!s->var->naxes) e->vars[s->var->id] = eval(e, s->expr);
-        else c->alu += e->times * operations(s->expr) / LANES;
+        else c->alu += e->times * operations(e, s->expr) / LANES;
         break;
     case S_bind:
-        e->origin[s->axis->id] = eval(e, s->expr);
-        e->limit[s->axis->id] = eval(e, s->expr2);
+        e->axes[s->axis->id] = (struct place){ eval(e, s->expr), eval(e, s->expr2), e->depth, e->axes[s->axis->id].rows };
         break;
     case S_fill: count_fill(e, s->field); break;
     case S_store: {
-        double bytes = elements(s->expr->axes, s->expr->naxes) * type_bits(s->tensor->type) / 8;
+        double n = elements(s->expr->axes, s->expr->naxes), bytes = n * type_bits(s->tensor->type) / 8;
         bool memory_adds = s->mode != MODE_set && !s->flag && target_has(e->t, HAS_TMA);
-        c->store += e->times * bytes * (s->mode == MODE_set ? 1 : memory_adds ? MEMORY_ADDS : 1.5) / STORE_BYTES;
-        c->alu += e->times * operations(s->expr) / LANES;
+        if (e->depth > 0) c->alu += e->times * n * LOOP_STORE_OPS / LANES;
+        else c->store += e->times * bytes * (s->mode == MODE_set ? 1 : memory_adds ? MEMORY_ADDS : 1.5) / STORE_BYTES;
+        c->alu += e->times * operations(e, s->expr) / LANES;
         break;
     }
     case S_mma: count_mma(e, s); break;
+    case S_consume:
+        if (e->depth > 0) e->slots += e->times;
+        e->consumed[s->pipe->id] = e->depth;
+        count_block(e, &s->body);
+        break;
     case S_for: case S_while: case S_par: count_loop(e, s); break;
     case S_if: {
         struct known k = eval(e, s->expr);
@@ -337,7 +449,7 @@ static double memory_bytes(const struct env *e)
 enum {
     REGS_A_LANE = 2048,        /* a multiprocessor's registers over 32 lanes, */
     SPENT_REGS = 160,          /* those of four warps that only copy, */
-    TWO_WARPGROUPS_REGS = 236  /* and what eight warps have of the rest; what more warps lack counts as held */
+    TWO_WARPGROUPS_REGS = 236  /* and what eight warps have of the rest */
 };
 
 /* What a role's warps hold in registers: variables, and the largest of the products that are made anew by each turn of a
@@ -371,14 +483,9 @@ static void see_held(void *ctx, struct ir_expr *e)
     s->held += var_elements(e->var);
 }
 
-static void measure_space(struct env *e)
+static void measure_registers(struct env *e)
 {
     struct cost *c = e->c;
-    for (int i = 0; i < e->fn->pipes.n; i++)
-        for (int k = 0; !e->fn->pipes.at[i]->home && k < e->fn->pipes.at[i]->fields.n; k++) {
-            const struct ir_field *f = e->fn->pipes.at[i]->fields.at[k];
-            c->slot_bytes += (int)elements(f->axes, f->naxes) * type_bits(f->type) / 8;
-        }
     char *seen = malloc((size_t)e->fn->vars.n + 1);
     if (!seen) base_oom((size_t)e->fn->vars.n + 1);
     for (int r = 0; r < e->fn->roles.n; r++) {
@@ -387,8 +494,8 @@ static void measure_space(struct env *e)
         see_fresh(&s, &e->fn->roles.at[r]->body);
         ir_walk(&e->fn->roles.at[r]->body, see_held, &s);
         int warps = role_warps(e->fn->roles.at[r], e->fn, e->t), has = (REGS_A_LANE - SPENT_REGS) / (warps > 8 ? warps : 8);
-        double regs = (s.held + s.fresh) / (warps * 32) + (TWO_WARPGROUPS_REGS - has);
-        if (regs > c->accum_regs) c->accum_regs = (int)regs;
+        int regs = (int)((s.held + s.fresh) / (warps * 32)), lack = TWO_WARPGROUPS_REGS - has;
+        if (regs + lack > c->accum_regs + c->lack_regs) c->accum_regs = regs, c->lack_regs = lack;
     }
     free(seen);
 }
@@ -396,7 +503,23 @@ static void measure_space(struct env *e)
 static double larger(double a, double b) { return a > b ? a : b; }
 
 /* Two limits that are close to each other cost more than the larger one. */
-static double smooth_larger(double a, double b) { return pow(pow(a, 6) + pow(b, 6), 1.0 / 6); }
+static double both_felt(double a, double b) { return sqrt(a * a + b * b); }
+
+/* How long `groups` warpgroups take that each multiply, then compute, then wait, over and over: tensor cores and lanes serve
+ * one after the other, and who comes while another is served queues. Exact for a closed network of two queues and a delay: with
+ * one more customer, each finds the queues as long as they are on the average without it (mean value analysis, Reiser and
+ * Lavenberg, JACM 27, 1980). */
+static double in_turns(double mma, double alu, double wait, int groups)
+{
+    double one = mma / groups, two = alu / groups, queue_one = 0, queue_two = 0, all = 0;
+    for (int n = 1; n <= groups; n++) {
+        double first = one * (1 + queue_one), second = two * (1 + queue_two);
+        all = first + second + wait;
+        queue_one = n * first / all;
+        queue_two = n * second / all;
+    }
+    return all;
+}
 
 static void count_roles(struct env *e)
 {
@@ -404,16 +527,20 @@ static void count_roles(struct env *e)
     for (int r = 0; r < e->fn->roles.n; r++) {
         double mma = c->mma, alu = c->alu, wait = c->wait;
         e->waits = false;
+        e->slots = 0;
         e->role_warps = role_warps(e->fn->roles.at[r], e->fn, e->t);
         count_block(e, &e->fn->roles.at[r]->body);
-        if (e->waits) c->serial = larger(c->serial, c->mma - mma + SERIAL_ALU * (c->alu - alu) + c->wait - wait);
+        if (!e->waits) continue;
+        int groups = e->role_warps >= 8 ? e->role_warps / 4 : 1;
+        c->wait += e->slots * (SLOT_CYCLES + (groups > 2 ? groups - 2 : 0) * CROWD_CYCLES);
+        c->serial = larger(c->serial, in_turns(c->mma - mma, c->alu - alu, c->wait - wait, groups));
     }
 }
 
 /* What L2 gives each multiprocessor a cycle when all draw: it is as wide as the tensor cores are fast. */
 static const struct {
     int tensor_flops, bytes;
-} l2_widths[] = { { 4096, 60 }, { 2048, 40 }, { 0, 16 } };
+} l2_widths[] = { { 4096, 70 }, { 2048, 40 }, { 0, 16 } };
 
 static int l2_bytes(const struct target *t)
 {
@@ -427,7 +554,7 @@ static int l2_bytes(const struct target *t)
 static int clusters_at_once(int sms, int cluster)
 {
     int groups = (sms + GROUP_SMS - 1) / GROUP_SMS;
-    return cluster <= 2 ? sms / (cluster > 1 ? cluster : 1) : groups * (sms / groups / cluster);
+    return cluster <= 2 ? sms / (cluster > 1 ? cluster : 1) : groups * (sms / groups / cluster) - 1;
 }
 
 /* Cycles to bring in one task's tiles while `active` multiprocessors do the same. */
@@ -451,14 +578,17 @@ struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const 
     int vars = 1, axes = 1;
     for (int i = 0; i < fn->vars.n; i++) vars = fn->vars.at[i]->id >= vars ? fn->vars.at[i]->id + 1 : vars;
     for (int i = 0; i < fn->axes.n; i++) axes = fn->axes.at[i]->id >= axes ? fn->axes.at[i]->id + 1 : axes;
-    struct known *memory = calloc((size_t)(vars + 2 * axes), sizeof *memory);
-    if (!memory) base_oom((size_t)(vars + 2 * axes) * sizeof *memory);
-    struct env e = { .fn = fn, .t = t, .dims = dims, .vars = memory, .origin = memory + vars, .limit = memory + vars + axes, .c = &c, .times = 1 };
+    struct arena scratch = { 0 };
+    struct env e = { .fn = fn, .t = t, .dims = dims, .c = &c, .times = 1 };
+    e.vars = new_n(&scratch, struct known, vars);
+    e.axes = new_n(&scratch, struct place, axes);
+    e.consumed = new_n(&scratch, int, fn->pipes.n + 1);
 
     count_block(&e, &fn->task);
     e.body = true;
     count_roles(&e);
-    measure_space(&e);
+    measure_slots(&e);
+    measure_registers(&e);
 
     struct known tasks = eval(&e, fn->tasks);
     int clusters = clusters_at_once(sms, fn->cluster);
@@ -467,9 +597,9 @@ struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const 
     c.waves = (double)ceil_div((int64_t)c.tasks, clusters > 0 ? clusters : 1);
     double units = clusters > 0 ? clusters : 1, end = c.store + c.combine;
     c.fill = fill_cycles(&e, (c.tasks < units ? c.tasks : units) * (fn->cluster > 1 ? fn->cluster : 1), sms);
-    c.memory_us = memory_bytes(&e) / (t->gbs * 1e3) + RAMP_US;
+    c.memory_us = memory_bytes(&e) / (t->gbs * 1e3 * MEMORY_SHARE) + RAMP_US;
     double busy_us = (c.waves * (steady_cycles(&c) + end) - end) / t->mhz;
-    c.us = smooth_larger(busy_us, c.memory_us) + (end + LAUNCH_CYCLES) / t->mhz;
-    free(memory);
+    c.us = both_felt(busy_us, c.memory_us) + (end + LAUNCH_CYCLES) / t->mhz;
+    arena_free(&scratch);
     return c;
 }

@@ -17,8 +17,10 @@ struct cost {
     double memory_us;          /* floor: every tensor once at the memory's rate, after a start */
     double tasks, waves;
     double flops;              /* of tensor cores, on what exists; 0 where it hangs on data */
-    int accum_regs;            /* variables and products in registers of a thread, of the role that has least to spare */
-    int slot_bytes;            /* one slot of every pipe */
+    int accum_regs;            /* variables and products in registers of a thread, of the role that has least to spare, */
+    int lack_regs;             /* and what its threads have less than those of two warpgroups, as there are more */
+    int slot_bytes;            /* one slot of the pipe in the innermost loop, which gets what shared memory is left; */
+    int other_bytes;           /* all slots of the other pipes */
 };
 
 /* dims: a value for each of fn->dims. sms: multiprocessors the launch may use. */

@@ -34,6 +34,8 @@ struct search {
     const struct target *target;
     tune_space space;
     bool open[MOST_KEYS];  /* the model tells this key's choices apart, and the call leaves them free */
+    const char *parts[MOST_KEYS]; /* "cluster(s)": the key that says how many parts s is cut in */
+    struct arena scratch;  /* of one estimate */
     struct variant *tried;
     int n;
 };
@@ -45,15 +47,15 @@ static bool fixed(const struct compile_options *o, const char *name)
     return false;
 }
 
-/* "cluster(s)", s an axis cut in parts: where the parts meet. */
-static bool parts_meet(const struct node *kernel, const char *name)
+/* Of "cluster(s)", s an axis cut in parts, where the parts meet: the axis. */
+static const struct node *parts_meet(const struct node *kernel, const char *name)
 {
     size_t n = strlen("cluster(");
     for (int i = 0; i < kernel->b->list.n && !strncmp(name, "cluster(", n); i++) {
         const struct node *x = kernel->b->list.at[i];
-        if (x->kind == N_axis && x->c && !strncmp(name + n, x->name, strlen(x->name)) && name[n + strlen(x->name)] == ')') return true;
+        if (x->kind == N_axis && x->c && !strncmp(name + n, x->name, strlen(x->name)) && name[n + strlen(x->name)] == ')') return x;
     }
-    return false;
+    return NULL;
 }
 
 /* Tile extents, splits and where their parts meet, widths; not what steers overlap (slots, deal, unroll, other clusters): there
@@ -103,21 +105,40 @@ struct cost choose_cost(const struct choose_ask *ask, const struct ir_fn *fn)
     order_dims(ask, fn, dims);
     struct cost c = cost_estimate(fn, t, dims, ask->sms);
     arena_free(&scratch);
-    bool fits = c.accum_regs + (c.serial > 0 ? FACTOR_REGS : 0) <= ACCUM_REGS && c.slot_bytes * 2 + RESERVE_BYTES <= t->smem_bytes;
+    bool fits = c.accum_regs + c.lack_regs + (c.serial > 0 ? FACTOR_REGS : 0) <= ACCUM_REGS && c.slot_bytes * 2 + c.other_bytes + RESERVE_BYTES <= t->smem_bytes;
     /* Few slots hide little latency: a fifth more for each one short of what it takes. */
-    double slots = c.slot_bytes ? (double)(t->smem_bytes - RESERVE_BYTES) / c.slot_bytes : LEAST_SLOTS;
+    double slots = c.slot_bytes ? (double)(t->smem_bytes - RESERVE_BYTES - c.other_bytes) / c.slot_bytes : LEAST_SLOTS;
     c.us = fits ? c.us * (slots < LEAST_SLOTS ? 1 + 0.2 * (LEAST_SLOTS - slots) : 1) : (double)INFINITY;
     return c;
 }
 
 static double estimate(struct search *s, const struct variant *v)
 {
-    struct arena a = { 0 };
     struct diag d;
-    struct ir_fn *fn = lower(s, &a, &d, v);
+    struct ir_fn *fn = lower(s, &s->scratch, &d, v);
     double us = fn ? choose_cost(s->ask, fn).us : (double)INFINITY;
-    arena_free(&a);
+    arena_reset(&s->scratch);
     return us;
+}
+
+static const char *value_of(const struct search *s, const struct variant *v, const char *name)
+{
+    for (int k = 0; k < s->space.n; k++)
+        if (s->open[k] && !strcmp(s->space.at[k].name, name)) return s->space.at[k].choices.at[v->at[k]];
+    for (int i = 0; i < s->ask->options->n_tune; i++)
+        if (!strcmp(s->ask->options->tune[i].name, name)) return s->ask->options->tune[i].value;
+    return "1";
+}
+
+/* Where parts meet in clusters, each CTA of one is a part; other clusters do nothing for them. */
+static bool sensible(const struct search *s, const struct variant *v)
+{
+    for (int k = 0; k < s->space.n; k++) {
+        if (!s->open[k] || !s->parts[k]) continue;
+        const char *cluster = s->space.at[k].choices.at[v->at[k]];
+        if (strcmp(cluster, "1") && strcmp(cluster, value_of(s, v, s->parts[k]))) return false;
+    }
+    return true;
 }
 
 bool choose_estimate(const struct choose_ask *ask, struct cost *out)
@@ -134,11 +155,12 @@ bool choose_estimate(const struct choose_ask *ask, struct cost *out)
     return ok;
 }
 
-/* Estimates v unless it was before; returns its place among those tried, -1 when there is no room. */
+/* Estimates v unless it was before, or cannot be of use; returns -1 when there is no room. */
 static int try_variant(struct search *s, const struct variant *v)
 {
     for (int i = 0; i < s->n; i++)
         if (!memcmp(s->tried[i].at, v->at, sizeof v->at)) return i;
+    if (!sensible(s, v)) return 0;
     if (s->n == MOST_TRIED) return -1;
     s->tried[s->n] = *v;
     s->tried[s->n].us = estimate(s, v);
@@ -187,17 +209,22 @@ static void descend(struct search *s)
     }
 }
 
+/* How many times as many variants a key makes. Clusters in which parts meet are as large as there are parts, or none. */
+static double width(const struct search *s, int key) { return s->parts[key] ? 2 : s->space.at[key].choices.n; }
+
 /* Keys for the full product: widest first, as long as the product stays small. */
 static void choose_product(const struct search *s, bool *in)
 {
     for (double product = 1;;) {
         int widest = -1;
-        for (int k = 0; k < s->space.n; k++)
-            if (s->open[k] && !in[k] && s->space.at[k].choices.n > 1 && product * s->space.at[k].choices.n <= MOST_PRODUCT &&
-                (widest < 0 || s->space.at[k].choices.n > s->space.at[widest].choices.n)) widest = k;
+        for (int k = 0; k < s->space.n; k++) {
+            if (!s->open[k] || in[k] || product * width(s, k) > MOST_PRODUCT) continue;
+            double more = widest < 0 ? 1 : width(s, k) - width(s, widest);
+            if (more > 0 || (more == 0 && s->parts[k])) widest = k;
+        }
         if (widest < 0) return;
         in[widest] = true;
-        product *= s->space.at[widest].choices.n;
+        product *= width(s, widest);
     }
 }
 
@@ -255,14 +282,18 @@ static bool search(struct search *s, const struct choose_ask *ask)
     if (!s->target) return false;
     s->space = compiler_tune_space(ask->arena, &d, ask->kernel, ask->options);
     if (s->space.n > MOST_KEYS || d.errors) return false;
-    for (int k = 0; k < s->space.n; k++)
+    for (int k = 0; k < s->space.n; k++) {
+        const struct node *cut = parts_meet(ask->kernel, s->space.at[k].name);
         s->open[k] = modelled(ask->kernel, s->space.at[k].name) && !fixed(ask->options, s->space.at[k].name) && s->space.at[k].choices.n > 1;
+        s->parts[k] = cut && cut->c->kind == N_name ? cut->c->name : NULL;
+    }
     s->tried = calloc(MOST_TRIED, sizeof *s->tried);
     if (!s->tried) base_oom(MOST_TRIED * sizeof *s->tried);
     choose_product(s, in);
     try_product(s, (struct variant){ .us = 0 }, in, 0);
     descend(s);
     rank(s);
+    arena_free(&s->scratch);
     return true;
 }
 
