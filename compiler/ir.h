@@ -160,6 +160,7 @@ struct ir_stmt {
     struct ir_field *field;
     enum ir_mode mode;
     int64_t num;                   /* atomics: enum ir_reduce; for: unroll factor, 0 = none asked */
+    int deal;                      /* for: teams of the role's warps that take turns, 0: none asked for */
     int boxes;                     /* store: buffers a warp that boxes of it leave from, where it leaves so; 0: the compiler's choice */
     bool flag;                     /* mma: accumulate; store: what is added to is read ahead */
     const char *text;
@@ -171,6 +172,7 @@ struct ir_role {
     int id;
     int warps_m, warps_n;   /* width asked for in warps (M x N of its tiles), 0: the compiler's choice */
     struct ir_role *drain;  /* this role only multiplies, for that one, which holds everything else (split.c); NULL: a role of the author's */
+    const char *undealt;    /* why its warps form no teams though asked to (deal.c); NULL: nothing to say */
     const char *whole;      /* why the role multiplies itself where accumulators live in tensor memory; NULL: nothing to say */
     ir_block body;
     struct span span;

@@ -367,6 +367,7 @@ static void walk_tiles(struct lower *L, struct laxis *x, struct node *body, stru
     s->expr2 = hi;
     s->step = ir_int(L->a, x->ir->tile);
     s->num = tune_number(L, "unroll", x->name, 0);
+    s->deal = (int)tune_number(L, "deal", x->name, 0);
     ir_block *keep = L->block;
     L->block = &s->body;
     struct ir_expr *pos = ir_get(L->a, s->var);

@@ -714,6 +714,7 @@ STMT_FN(for)
     s->step = expr_after(p, "step");
     if (take(p, "walks")) s->axis = axis(p);
     if (take(p, "unroll")) s->num = number(p);
+    if (take(p, "deal")) s->deal = (int)number(p);
     block(p, &s->body);
 }
 

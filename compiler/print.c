@@ -34,7 +34,7 @@ static const char *const words[] = {
     "spec", "given", "check", "tasks", "persistent", "cluster", "order_dependent", "task", "role", "bind", "put",
     "fetch", "fill", "produce", "consume", "mma", "while", "if", "else", "par", "scan", "each", "combine", "body",
     "assert", "print", "atomic", "where", "any", "unit", "units", "rank", "thread", "true", "false", "inf", "nan",
-    "step", "walks", "unroll", "times", "of", "into", "to", "part", "at", "tol", "exact", "over", "in", "out", "inout", "ahead", "boxes",
+    "step", "walks", "unroll", "times", "of", "into", "to", "part", "at", "tol", "exact", "over", "in", "out", "inout", "ahead", "boxes", "deal",
 };
 
 const char *ir_text_kind(enum ir_expr_kind k) { return kind_names[k]; }
@@ -390,6 +390,7 @@ STMT_FN(for)
         put_axis(p, s->axis);
     }
     if (s->num) buf_printf(&p->out, " unroll %lld", (long long)s->num);
+    if (s->deal > 1) buf_printf(&p->out, " deal %d", s->deal);
     put_block(p, &s->body);
 }
 

@@ -43,7 +43,8 @@ struct ir_expr *ir_map(struct arena *a, struct ir_expr *e, ir_replace *with, voi
     copy->args = new_n(a, struct ir_expr *, e->nargs);
     for (int i = 0; i < e->nargs; i++) {
         copy->args[i] = ir_map(a, e->args[i], with, ctx);
-        for (int k = 0; k < copy->args[i]->naxes; k++) ir_add_axis(copy, copy->args[i]->axes[k]);
+        for (int k = 0; k < copy->args[i]->naxes; k++)
+            if (e->kind != E_reduce || copy->args[i]->axes[k] != e->axis) ir_add_axis(copy, copy->args[i]->axes[k]);
     }
     return copy;
 }
