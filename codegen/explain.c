@@ -53,6 +53,7 @@ static void explain_roles(const struct gen *g, struct buf *out)
         if (r->single) buf_printf(out, ", one thread issues copies");
         if (r->regs) buf_printf(out, ", %d registers a thread", r->regs);
         if (r->scratch_bytes) buf_printf(out, ", exchange buffer %d bytes", r->scratch_bytes);
+        if (r->ir->undealt) buf_printf(out, ", no teams: %s", r->ir->undealt);
         buf_printf(out, "\n");
     }
 }

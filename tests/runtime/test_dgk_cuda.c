@@ -108,8 +108,8 @@ static void calls(dgk_context *c, dgk_kernel *k)
 /* Split-K sums parts through scratch memory and counters. */
 static void scratch(dgk_context *c)
 {
-    const char *fixed[] = { "SK=4", "BM=128", "BN=128", "deal(tasks)=1", "cluster(i)=1", "cluster(s)=1", "flip(c)=0" };
-    dgk_options o = { .fixed = fixed, .n_fixed = 7 };
+    const char *fixed[] = { "SK=4", "BM=128", "BN=128", "cluster(i)=1", "cluster(s)=1", "flip(c)=0" };
+    dgk_options o = { .fixed = fixed, .n_fixed = 6 };
     dgk_kernel *k;
     uint64_t at = dgk_alloc(c, 1 << 20);
     dgk_tensor ta = matrix(at, "bf16", 128, 1024), tb = matrix(at, "bf16", 128, 1024), td = matrix(at, "bf16", 128, 128);
