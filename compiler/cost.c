@@ -9,13 +9,14 @@
  * docs/tuning.md tells each term's meaning. */
 #define OPERAND_BYTES 128     /* a cycle, shared memory to tensor cores */
 #define FILL_BYTES 90         /* a cycle, L2 into one multiprocessor */
+#define OUTSIDE 2.5           /* times a byte inside of a tensor, one of a tile that lies outside */
 #define STORE_BYTES 80        /* a cycle, out of one multiprocessor */
 #define LANES 128             /* f32 operations a cycle */
 #define HALF_RATE 2           /* operations that take two */
 #define SPECIAL_RATE 8        /* those of the special units: a quarter of the lanes, and more */
 #define GATHER_OPS 10         /* of a thread, to look up and load one value of a slot */
 #define LOOP_STORE_OPS 64     /* for each element stored while products go on: address, bounds, exchange among lanes */
-#define SLOT_READ 0.125       /* cycles a warp for each value that it reads from a slot */
+#define SLOT_READ 0.16        /* cycles a warp for each value that it reads from a slot */
 #define WAIT_CYCLES 40        /* for each product that registers need: latency of the tensor cores */
 #define SLOT_CYCLES 120       /* for each slot that a role takes while it needs products, */
 #define CROWD_CYCLES 180      /* and more for each warpgroup past the second, with which it is shared */
@@ -244,7 +245,8 @@ static void count_mma(struct env *e, const struct ir_stmt *s)
     bool blocks = e->t->has & (HAS_WGMMA | HAS_TCGEN05);
     double rows = blocks ? ceil_div((int64_t)m, 64) * 64.0 : m;
     e->c->mma += e->times * 2 * rows * n * k / rate;
-    double reads = blocks ? rows * bytes + rows / 64 * n * bytes : 4 * m * bytes + 2 * n * bytes;
+    double apart = e->role_warps * 16 / rows; /* warpgroups that share rows read them each */
+    double reads = blocks ? rows * bytes * (apart > 1 ? apart : 1) + rows / 64 * n * bytes : 4 * m * bytes + 2 * n * bytes;
     e->c->operands += e->times * reads / OPERAND_BYTES;
     e->c->flops += e->times * useful(e, s);
     const struct ir_expr *rows_of = s->var->flip ? b : a;
@@ -261,7 +263,9 @@ static void count_fill(struct env *e, const struct ir_field *f)
         while (x->of) x = x->of;
         own |= x == e->fn->cluster_axis || e->axes[x->id].origin.ranked;
     }
-    e->fill_bytes += e->times * elements(f->axes, f->naxes) * type_bits(f->type) / 8 / (own ? 1 : e->fn->cluster);
+    double there = 1;
+    for (int i = 0; i < f->naxes; i++) there *= inside(e, f->axes[i]);
+    e->fill_bytes += e->times * elements(f->axes, f->naxes) * type_bits(f->type) / 8 * (there + (1 - there) * OUTSIDE) / (own ? 1 : e->fn->cluster);
 }
 
 /* Bytes of the variables whose parts a combine adds up. */
@@ -449,7 +453,10 @@ static double memory_bytes(const struct env *e)
 enum {
     REGS_A_LANE = 2048,        /* a multiprocessor's registers over 32 lanes, */
     SPENT_REGS = 160,          /* those of four warps that only copy, */
-    TWO_WARPGROUPS_REGS = 236  /* and what eight warps have of the rest */
+    TWO_WARPGROUPS_REGS = 236, /* and what eight warps have of the rest; */
+    MOST_REGS = 250,           /* of a thread */
+    STORE_REGS = 72,           /* of a thread, for a store that packs values and has no plain way: it adds, or its rows are */
+    EVEN_BYTES = 64            /* no multiple of these */
 };
 
 /* What a role's warps hold in registers: variables, and the largest of the products that are made anew by each turn of a
@@ -458,6 +465,9 @@ struct space {
     char *seen;              /* by the variable's id */
     bool apart;              /* products lie in tensor memory: one slot's at a time comes to registers */
     double held, fresh;
+    const struct env *e;
+    const struct ir_tensor *reads[8]; /* by stores inside loops: what each thread keeps of them, beside the rows of products */
+    int n_reads, read, packed;        /* registers of a thread; packed: when products are done */
 };
 
 static double var_elements(const struct ir_var *v) { return v->naxes > 1 ? elements(v->axes, v->naxes) : 0; }
@@ -472,6 +482,38 @@ static void see_fresh(struct space *s, const ir_block *b)
         }
         see_fresh(s, &m->body);
         see_fresh(s, &m->other);
+    }
+}
+
+static void see_read(void *ctx, struct ir_expr *x)
+{
+    struct space *s = ctx;
+    if (x->kind != E_read || !x->naxes || s->n_reads == COUNT(s->reads)) return;
+    for (int i = 0; i < s->n_reads; i++)
+        if (s->reads[i] == x->tensor) return;
+    for (int i = 0; i < x->naxes; i++)
+        if (s->e->axes[x->axes[i]->id].rows) return;
+    s->reads[s->n_reads++] = x->tensor;
+    s->read += (int)elements(x->axes, x->naxes);
+}
+
+static bool awkward(const struct ir_stmt *store)
+{
+    const struct ir_expr *x = store->expr;
+    int bits = type_bits(store->tensor->type);
+    if (bits >= 32 || !x->naxes) return false;
+    return store->mode == MODE_add || x->axes[x->naxes - 1]->tile * bits / 8 % EVEN_BYTES;
+}
+
+static void see_stores(struct space *s, const ir_block *b, bool in_loop)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *m = b->at[i];
+        bool loop = in_loop || m->kind == S_for || m->kind == S_while;
+        if (m->kind == S_store && in_loop) ir_walk_stmt(m, see_read, s);
+        if (m->kind == S_store && !in_loop && awkward(m)) s->packed = STORE_REGS;
+        see_stores(s, &m->body, loop);
+        see_stores(s, &m->other, loop);
     }
 }
 
@@ -490,11 +532,14 @@ static void measure_registers(struct env *e)
     if (!seen) base_oom((size_t)e->fn->vars.n + 1);
     for (int r = 0; r < e->fn->roles.n; r++) {
         if (e->fn->roles.at[r]->drain) continue; /* it only issues them */
-        struct space s = { .apart = e->t->has & HAS_TCGEN05, .seen = memset(seen, 0, (size_t)e->fn->vars.n + 1) };
+        struct space s = { .e = e, .apart = e->t->has & HAS_TCGEN05, .seen = memset(seen, 0, (size_t)e->fn->vars.n + 1) };
         see_fresh(&s, &e->fn->roles.at[r]->body);
         ir_walk(&e->fn->roles.at[r]->body, see_held, &s);
-        int warps = role_warps(e->fn->roles.at[r], e->fn, e->t), has = (REGS_A_LANE - SPENT_REGS) / (warps > 8 ? warps : 8);
-        int regs = (int)((s.held + s.fresh) / (warps * 32)), lack = TWO_WARPGROUPS_REGS - has;
+        if (s.held + s.fresh > 0) see_stores(&s, &e->fn->roles.at[r]->body, false);
+        int warps = role_warps(e->fn->roles.at[r], e->fn, e->t), has = (REGS_A_LANE - SPENT_REGS) / warps;
+        if (has > MOST_REGS) has = MOST_REGS;
+        int held = (int)(s.held / (warps * 32)), fresh = (int)(s.fresh / (warps * 32)) + s.read;
+        int regs = held + (fresh > s.packed ? fresh : s.packed), lack = TWO_WARPGROUPS_REGS - has;
         if (regs + lack > c->accum_regs + c->lack_regs) c->accum_regs = regs, c->lack_regs = lack;
     }
     free(seen);
@@ -525,7 +570,7 @@ static void count_roles(struct env *e)
 {
     struct cost *c = e->c;
     for (int r = 0; r < e->fn->roles.n; r++) {
-        double mma = c->mma, alu = c->alu, wait = c->wait;
+        double mma = c->mma, operands = c->operands, alu = c->alu, wait = c->wait;
         e->waits = false;
         e->slots = 0;
         e->role_warps = role_warps(e->fn->roles.at[r], e->fn, e->t);
@@ -533,7 +578,7 @@ static void count_roles(struct env *e)
         if (!e->waits) continue;
         int groups = e->role_warps >= 8 ? e->role_warps / 4 : 1;
         c->wait += e->slots * (SLOT_CYCLES + (groups > 2 ? groups - 2 : 0) * CROWD_CYCLES);
-        c->serial = larger(c->serial, in_turns(c->mma - mma, c->alu - alu, c->wait - wait, groups));
+        c->serial = larger(c->serial, in_turns(larger(c->mma - mma, c->operands - operands), c->alu - alu, c->wait - wait, groups));
     }
 }
 

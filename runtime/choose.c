@@ -18,10 +18,10 @@ enum {
     LEAST_SLOTS = 3,
     RESERVE_BYTES = 24 * 1024, /* of shared memory, for barriers and the store's staging */
     ACCUM_REGS = 208,         /* of the 232 that threads of two warpgroups have; */
-    LEAST_REGS = 32,          /* beside them, of those that the kernel's width leaves a thread */
+    LEAST_REGS = 30,          /* beside them, of those that the kernel's width leaves a thread */
     FACTOR_REGS = 8           /* of them, where products are scaled, for the factors */
 };
-#define ALIKE 1.03            /* estimates this close are no better than each other: the author's order decides */
+#define ALIKE 1.02            /* estimates this close are no better than each other: the author's order decides */
 #define STEP_ASIDE 1.03       /* what leaving the author's first choice counts where the model has no opinion */
 
 struct variant {
