@@ -1,6 +1,8 @@
 /* cost - an analytic estimate of a kernel's time. See cost.h. */
 #include "compiler/cost.h"
 
+#include "compiler/space.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +46,6 @@ struct known {
 struct place {
     struct known origin, limit;
     int depth;                           /* of loops around where it was bound */
-    bool rows;                           /* of a product: each warp has its own */
 };
 
 struct env {
@@ -53,6 +54,7 @@ struct env {
     const int64_t *dims;
     struct known *vars;                  /* by id */
     struct place *axes;                  /* by id */
+    bool *rows;                          /* by axis: rows of a product, of which each warp has its own */
     int *consumed;                       /* by pipe: how many loops are around where its slot was taken */
     struct cost *c;
     double times;                        /* how often the statement at hand runs in one task */
@@ -129,13 +131,6 @@ static struct known eval(const struct env *e, const struct ir_expr *x)
     return r;
 }
 
-static double elements(struct ir_axis *const *axes, int n)
-{
-    double all = 1;
-    for (int i = 0; i < n; i++) all *= axes[i]->tile > 0 ? axes[i]->tile : 1;
-    return all;
-}
-
 static int rate_of(enum ir_expr_kind k)
 {
     switch (k) {
@@ -177,16 +172,16 @@ static double slot_reads(const struct env *e, const struct ir_expr *x)
     for (int i = 0; i < x->nargs; i++) gathers += runs(x->args[i]);
     if (gathers > 0) return gathers * GATHER_OPS * 32 * e->role_warps;
     for (int i = 0; i < x->naxes; i++)
-        if (e->axes[x->axes[i]->id].rows) return 0;
-    return elements(x->axes, x->naxes) * e->role_warps * SLOT_READ * LANES;
+        if (e->rows[x->axes[i]->id]) return 0;
+    return space_elements(x->axes, x->naxes) * e->role_warps * SLOT_READ * LANES;
 }
 
 /* Operations on registers that evaluating x takes, an element each. */
 static double operations(const struct env *e, const struct ir_expr *x)
 {
     if (!x || !x->naxes) return 0;
-    double n = x->kind > E_element && x->kind != E_cast ? elements(x->axes, x->naxes) * rate_of(x->kind) : 0;
-    if (x->kind == E_reduce) n = elements(x->args[0]->axes, x->args[0]->naxes);
+    double n = x->kind > E_element && x->kind != E_cast ? space_elements(x->axes, x->naxes) * rate_of(x->kind) : 0;
+    if (x->kind == E_reduce) n = space_elements(x->args[0]->axes, x->args[0]->naxes);
     if (x->kind == E_slot) return slot_reads(e, x);
     for (int i = 0; i < x->nargs; i++) n += operations(e, x->args[i]);
     return n;
@@ -250,7 +245,7 @@ static void count_mma(struct env *e, const struct ir_stmt *s)
     e->c->operands += e->times * reads / OPERAND_BYTES;
     e->c->flops += e->times * useful(e, s);
     const struct ir_expr *rows_of = s->var->flip ? b : a;
-    for (int i = 0; i < rows_of->naxes; i++) e->axes[rows_of->axes[i]->id].rows |= var_has(s->var, rows_of->axes[i]);
+    for (int i = 0; i < rows_of->naxes; i++) e->rows[rows_of->axes[i]->id] |= var_has(s->var, rows_of->axes[i]);
     if (waited_for(e, s)) count_wait(e);
 }
 
@@ -265,7 +260,7 @@ static void count_fill(struct env *e, const struct ir_field *f)
     }
     double there = 1;
     for (int i = 0; i < f->naxes; i++) there *= inside(e, f->axes[i]);
-    e->fill_bytes += e->times * elements(f->axes, f->naxes) * type_bits(f->type) / 8 * (there + (1 - there) * OUTSIDE) / (own ? 1 : e->fn->cluster);
+    e->fill_bytes += e->times * space_elements(f->axes, f->naxes) * type_bits(f->type) / 8 * (there + (1 - there) * OUTSIDE) / (own ? 1 : e->fn->cluster);
 }
 
 /* Bytes of the variables whose parts a combine adds up. */
@@ -283,7 +278,7 @@ static void note_held(void *ctx, struct ir_expr *x)
     for (int i = 0; i < h->n; i++)
         if (h->seen[i] == x->var) return;
     h->seen[h->n++] = x->var;
-    double n = elements(x->var->axes, x->var->naxes);
+    double n = space_elements(x->var->axes, x->var->naxes);
     for (int i = 0; i < x->var->naxes; i++) n *= inside(h->e, x->var->axes[i]);
     h->bytes += n * type_bits(x->var->type) / 8;
 }
@@ -306,7 +301,7 @@ static void measure_slots(struct env *e)
         const struct ir_pipe *p = e->fn->pipes.at[i];
         int bytes = 0, depth = e->consumed[p->id];
         for (int k = 0; !p->home && k < p->fields.n; k++)
-            bytes += (int)elements(p->fields.at[k]->axes, p->fields.at[k]->naxes) * type_bits(p->fields.at[k]->type) / 8;
+            bytes += (int)space_elements(p->fields.at[k]->axes, p->fields.at[k]->naxes) * type_bits(p->fields.at[k]->type) / 8;
         if (depth == deepest) e->c->slot_bytes += bytes;
         else e->c->other_bytes += bytes * (p->depth ? p->depth : depth > 0 ? 2 : 1);
     }
@@ -321,7 +316,7 @@ static double part_bytes(const struct held *h)
     for (int i = 0; i < h->n; i++) {
         const struct ir_var *v = h->seen[i];
         int row = v->naxes ? v->axes[v->naxes - 1]->tile : 1;
-        all += elements(v->axes, v->naxes) / row * (row % 16 ? row : row + ROW_PAD) * 4;
+        all += space_elements(v->axes, v->naxes) / row * (row % 16 ? row : row + ROW_PAD) * 4;
     }
     return all;
 }
@@ -391,11 +386,11 @@ static void count_stmt(struct env *e, const struct ir_stmt *s)
         else c->alu += e->times * operations(e, s->expr) / LANES;
         break;
     case S_bind:
-        e->axes[s->axis->id] = (struct place){ eval(e, s->expr), eval(e, s->expr2), e->depth, e->axes[s->axis->id].rows };
+        e->axes[s->axis->id] = (struct place){ eval(e, s->expr), eval(e, s->expr2), e->depth };
         break;
     case S_fill: count_fill(e, s->field); break;
     case S_store: {
-        double n = elements(s->expr->axes, s->expr->naxes), bytes = n * type_bits(s->tensor->type) / 8;
+        double n = space_elements(s->expr->axes, s->expr->naxes), bytes = n * type_bits(s->tensor->type) / 8;
         bool memory_adds = s->mode != MODE_set && !s->flag && target_has(e->t, HAS_TMA);
         if (e->depth > 0) c->alu += e->times * n * LOOP_STORE_OPS / LANES;
         else c->store += e->times * bytes * (s->mode == MODE_set ? 1 : memory_adds ? MEMORY_ADDS : 1.5) / STORE_BYTES;
@@ -426,15 +421,6 @@ static void count_block(struct env *e, const ir_block *b)
     for (int i = 0; i < b->n; i++) count_stmt(e, b->at[i]);
 }
 
-static int role_warps(const struct ir_role *r, const struct ir_fn *fn, const struct target *t)
-{
-    int warps = r->warps_m * (r->warps_n ? r->warps_n : 1), rows = 0;
-    if (warps) return warps;
-    for (int i = 0; i < fn->vars.n; i++)
-        if (fn->vars.at[i]->accum && fn->vars.at[i]->naxes && fn->vars.at[i]->axes[0]->tile > rows) rows = fn->vars.at[i]->axes[0]->tile;
-    return t->has & HAS_WGMMA && rows < 128 ? 4 : 8;
-}
-
 static double memory_bytes(const struct env *e)
 {
     double all = 0;
@@ -448,101 +434,6 @@ static double memory_bytes(const struct env *e)
         all += n * type_bits(t->type) / 8;
     }
     return all;
-}
-
-enum {
-    REGS_A_LANE = 2048,        /* a multiprocessor's registers over 32 lanes, */
-    SPENT_REGS = 160,          /* those of four warps that only copy, */
-    TWO_WARPGROUPS_REGS = 236, /* and what eight warps have of the rest; */
-    MOST_REGS = 250,           /* of a thread */
-    STORE_REGS = 72,           /* of a thread, for a store that packs values and has no plain way: it adds, or its rows are */
-    EVEN_BYTES = 64            /* no multiple of these */
-};
-
-/* What a role's warps hold in registers: variables, and the largest of the products that are made anew by each turn of a
- * loop, of which there are one at a time or as many as asked for. */
-struct space {
-    char *seen;              /* by the variable's id */
-    bool apart;              /* products lie in tensor memory: one slot's at a time comes to registers */
-    double held, fresh;
-    const struct env *e;
-    const struct ir_tensor *reads[8]; /* by stores inside loops: what each thread keeps of them, beside the rows of products */
-    int n_reads, read, packed;        /* registers of a thread; packed: when products are done */
-};
-
-static double var_elements(const struct ir_var *v) { return v->naxes > 1 ? elements(v->axes, v->naxes) : 0; }
-
-static void see_fresh(struct space *s, const ir_block *b)
-{
-    for (int i = 0; i < b->n; i++) {
-        const struct ir_stmt *m = b->at[i];
-        if (m->kind == S_mma && !m->flag) {
-            s->seen[m->var->id] = 1;
-            s->fresh = fmax(s->fresh, var_elements(m->var) * (m->var->slots > 1 && !s->apart ? m->var->slots : 1));
-        }
-        see_fresh(s, &m->body);
-        see_fresh(s, &m->other);
-    }
-}
-
-static void see_read(void *ctx, struct ir_expr *x)
-{
-    struct space *s = ctx;
-    if (x->kind != E_read || !x->naxes || s->n_reads == COUNT(s->reads)) return;
-    for (int i = 0; i < s->n_reads; i++)
-        if (s->reads[i] == x->tensor) return;
-    for (int i = 0; i < x->naxes; i++)
-        if (s->e->axes[x->axes[i]->id].rows) return;
-    s->reads[s->n_reads++] = x->tensor;
-    s->read += (int)elements(x->axes, x->naxes);
-}
-
-static bool awkward(const struct ir_stmt *store)
-{
-    const struct ir_expr *x = store->expr;
-    int bits = type_bits(store->tensor->type);
-    if (bits >= 32 || !x->naxes) return false;
-    return store->mode == MODE_add || x->axes[x->naxes - 1]->tile * bits / 8 % EVEN_BYTES;
-}
-
-static void see_stores(struct space *s, const ir_block *b, bool in_loop)
-{
-    for (int i = 0; i < b->n; i++) {
-        const struct ir_stmt *m = b->at[i];
-        bool loop = in_loop || m->kind == S_for || m->kind == S_while;
-        if (m->kind == S_store && in_loop) ir_walk_stmt(m, see_read, s);
-        if (m->kind == S_store && !in_loop && awkward(m)) s->packed = STORE_REGS;
-        see_stores(s, &m->body, loop);
-        see_stores(s, &m->other, loop);
-    }
-}
-
-static void see_held(void *ctx, struct ir_expr *e)
-{
-    struct space *s = ctx;
-    if (e->kind != E_get || s->seen[e->var->id]) return;
-    s->seen[e->var->id] = 1;
-    s->held += var_elements(e->var);
-}
-
-static void measure_registers(struct env *e)
-{
-    struct cost *c = e->c;
-    char *seen = malloc((size_t)e->fn->vars.n + 1);
-    if (!seen) base_oom((size_t)e->fn->vars.n + 1);
-    for (int r = 0; r < e->fn->roles.n; r++) {
-        if (e->fn->roles.at[r]->drain) continue; /* it only issues them */
-        struct space s = { .e = e, .apart = e->t->has & HAS_TCGEN05, .seen = memset(seen, 0, (size_t)e->fn->vars.n + 1) };
-        see_fresh(&s, &e->fn->roles.at[r]->body);
-        ir_walk(&e->fn->roles.at[r]->body, see_held, &s);
-        if (s.held + s.fresh > 0) see_stores(&s, &e->fn->roles.at[r]->body, false);
-        int warps = role_warps(e->fn->roles.at[r], e->fn, e->t), has = (REGS_A_LANE - SPENT_REGS) / warps;
-        if (has > MOST_REGS) has = MOST_REGS;
-        int held = (int)(s.held / (warps * 32)), fresh = (int)(s.fresh / (warps * 32)) + s.read;
-        int regs = held + (fresh > s.packed ? fresh : s.packed), lack = TWO_WARPGROUPS_REGS - has;
-        if (regs + lack > c->accum_regs + c->lack_regs) c->accum_regs = regs, c->lack_regs = lack;
-    }
-    free(seen);
 }
 
 static double larger(double a, double b) { return a > b ? a : b; }
@@ -573,7 +464,7 @@ static void count_roles(struct env *e)
         double mma = c->mma, operands = c->operands, alu = c->alu, wait = c->wait;
         e->waits = false;
         e->slots = 0;
-        e->role_warps = role_warps(e->fn->roles.at[r], e->fn, e->t);
+        e->role_warps = space_warps(e->fn->roles.at[r], e->fn, e->t);
         count_block(e, &e->fn->roles.at[r]->body);
         if (!e->waits) continue;
         int groups = e->role_warps >= 8 ? e->role_warps / 4 : 1;
@@ -628,12 +519,13 @@ struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const 
     e.vars = new_n(&scratch, struct known, vars);
     e.axes = new_n(&scratch, struct place, axes);
     e.consumed = new_n(&scratch, int, fn->pipes.n + 1);
+    e.rows = new_n(&scratch, bool, axes);
 
     count_block(&e, &fn->task);
     e.body = true;
     count_roles(&e);
     measure_slots(&e);
-    measure_registers(&e);
+    space_measure(fn, t, e.rows, &c);
 
     struct known tasks = eval(&e, fn->tasks);
     int clusters = clusters_at_once(sms, fn->cluster);

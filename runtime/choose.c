@@ -105,7 +105,8 @@ struct cost choose_cost(const struct choose_ask *ask, const struct ir_fn *fn)
     order_dims(ask, fn, dims);
     struct cost c = cost_estimate(fn, t, dims, ask->sms);
     arena_free(&scratch);
-    bool fits = c.accum_regs + c.lack_regs + (c.serial > 0 ? FACTOR_REGS : 0) <= ACCUM_REGS && c.slot_bytes * 2 + c.other_bytes + RESERVE_BYTES <= t->smem_bytes;
+    bool fits = c.accum_regs + c.lack_regs + (c.serial > 0 ? FACTOR_REGS : 0) <= ACCUM_REGS;
+    fits &= c.slot_bytes * 2 + c.other_bytes + RESERVE_BYTES <= t->smem_bytes;
     /* Few slots hide little latency: a fifth more for each one short of what it takes. */
     double slots = c.slot_bytes ? (double)(t->smem_bytes - RESERVE_BYTES - c.other_bytes) / c.slot_bytes : LEAST_SLOTS;
     c.us = fits ? c.us * (slots < LEAST_SLOTS ? 1 + 0.2 * (LEAST_SLOTS - slots) : 1) : (double)INFINITY;

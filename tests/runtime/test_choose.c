@@ -265,7 +265,8 @@ static void check_shape(const struct timed *r, int n)
         said[i] = estimate(&c, r[i].values);
         if (said[i] < said[favourite]) favourite = i;
         if (r[i].us < best) best = r[i].us;
-        snprintf(about, sizeof about, "%s of %lld, %lld, %lld: %.1f us, %.1f timed", r[i].values, (long long)r->sizes[0], (long long)r->sizes[1], (long long)r->sizes[2], said[i], r[i].us);
+        snprintf(about, sizeof about, "%s of %d, %d, %d: %.1f us, %.1f timed", r[i].values, (int)r->sizes[0], (int)r->sizes[1], (int)r->sizes[2],
+                 said[i], r[i].us);
         check(said[i] < r[i].us * OFF && said[i] > r[i].us / OFF, "estimate near the time", about);
     }
     snprintf(about, sizeof about, "%s takes %.1f us, the best %.1f", r[favourite].values, r[favourite].us, best);
