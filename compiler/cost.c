@@ -54,7 +54,7 @@ struct env {
     const int64_t *dims;
     struct known *vars;                  /* by id */
     struct place *axes;                  /* by id */
-    bool *rows;                          /* by axis: rows of a product, of which each warp has its own */
+    bool *rows, *cols;                   /* by axis: of a product, of whose rows each warp has its own */
     int *consumed;                       /* by pipe: how many loops are around where its slot was taken */
     struct cost *c;
     double times;                        /* how often the statement at hand runs in one task */
@@ -171,9 +171,12 @@ static double slot_reads(const struct env *e, const struct ir_expr *x)
     if (bound_at(e, x) < e->depth && e->consumed[x->field->pipe->id] < e->depth) return 0;
     for (int i = 0; i < x->nargs; i++) gathers += runs(x->args[i]);
     if (gathers > 0) return gathers * GATHER_OPS * 32 * e->role_warps;
-    for (int i = 0; i < x->naxes; i++)
+    bool cols = false;
+    for (int i = 0; i < x->naxes; i++) {
         if (e->rows[x->axes[i]->id]) return 0;
-    return space_elements(x->axes, x->naxes) * e->role_warps * SLOT_READ * LANES;
+        cols |= e->cols[x->axes[i]->id];
+    }
+    return !cols || x->field->pipe->home ? 0 : space_elements(x->axes, x->naxes) * e->role_warps * SLOT_READ * LANES;
 }
 
 /* Operations on registers that evaluating x takes, an element each. */
@@ -244,8 +247,6 @@ static void count_mma(struct env *e, const struct ir_stmt *s)
     double reads = blocks ? rows * bytes * (apart > 1 ? apart : 1) + rows / 64 * n * bytes : 4 * m * bytes + 2 * n * bytes;
     e->c->operands += e->times * reads / OPERAND_BYTES;
     e->c->flops += e->times * useful(e, s);
-    const struct ir_expr *rows_of = s->var->flip ? b : a;
-    for (int i = 0; i < rows_of->naxes; i++) e->rows[rows_of->axes[i]->id] |= var_has(s->var, rows_of->axes[i]);
     if (waited_for(e, s)) count_wait(e);
 }
 
@@ -457,9 +458,28 @@ static double in_turns(double mma, double alu, double wait, int groups)
     return all;
 }
 
+static void mark_axes(const struct ir_var *v, const struct ir_expr *operand, bool *marks)
+{
+    for (int i = 0; i < operand->naxes; i++) marks[operand->axes[i]->id] |= var_has(v, operand->axes[i]);
+}
+
+static void mark_products(struct env *e, const ir_block *b)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i];
+        if (s->kind == S_mma) {
+            mark_axes(s->var, s->var->flip ? s->expr2 : s->expr, e->rows);
+            mark_axes(s->var, s->var->flip ? s->expr : s->expr2, e->cols);
+        }
+        mark_products(e, &s->body);
+        mark_products(e, &s->other);
+    }
+}
+
 static void count_roles(struct env *e)
 {
     struct cost *c = e->c;
+    for (int r = 0; r < e->fn->roles.n; r++) mark_products(e, &e->fn->roles.at[r]->body);
     for (int r = 0; r < e->fn->roles.n; r++) {
         double mma = c->mma, operands = c->operands, alu = c->alu, wait = c->wait;
         e->waits = false;
@@ -520,6 +540,7 @@ struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const 
     e.axes = new_n(&scratch, struct place, axes);
     e.consumed = new_n(&scratch, int, fn->pipes.n + 1);
     e.rows = new_n(&scratch, bool, axes);
+    e.cols = new_n(&scratch, bool, axes);
 
     count_block(&e, &fn->task);
     e.body = true;
