@@ -229,11 +229,34 @@ static double useful(const struct env *e, const struct ir_stmt *s)
     return n;
 }
 
+static const struct ir_stmt *find_fill(const ir_block *b, const struct ir_field *f)
+{
+    for (int i = 0; i < b->n; i++) {
+        const struct ir_stmt *s = b->at[i], *in = s->kind == S_fill && s->field == f ? s : find_fill(&s->body, f);
+        if (in) return in;
+    }
+    return NULL;
+}
+
+/* A second operand that lies along its columns comes in panels of 64: instructions take parts of both, and narrow ones take
+ * as long as wider. What that makes of the time. */
+static double narrowed(const struct env *e, const struct ir_stmt *s, const struct ir_expr *b, double n)
+{
+    const struct ir_stmt *fill = NULL;
+    if (b->kind != E_slot || !target_has(e->t, HAS_WGMMA) || type_bits(b->type) != 16) return 1;
+    for (int i = 0; i < e->fn->roles.n && !fill; i++) fill = find_fill(&e->fn->roles.at[i]->body, b->field);
+    const struct ir_expr *read = fill && fill->expr->kind == E_read ? fill->expr : NULL, *inner = read ? read->args[read->tensor->inner] : NULL;
+    if (!inner || inner->naxes != 1 || !var_has(s->var, inner->axes[0])) return 1;
+    int64_t part = 64;
+    while ((int64_t)n % part) part /= 2;
+    return 64.0 / part > 4 ? 4 : 64.0 / part;
+}
+
 /* Tensor-core work of one mma: M and N from the operands' free axes, K from the rest. */
 static void count_mma(struct env *e, const struct ir_stmt *s)
 {
     double m = 1, n = 1, k = 1;
-    const struct ir_expr *a = s->expr, *b = s->expr2;
+    const struct ir_expr *a = s->var->flip ? s->expr2 : s->expr, *b = s->var->flip ? s->expr : s->expr2;
     for (int i = 0; i < a->naxes; i++) *(var_has(s->var, a->axes[i]) ? &m : &k) *= a->axes[i]->tile;
     for (int i = 0; i < b->naxes; i++)
         if (var_has(s->var, b->axes[i])) n *= b->axes[i]->tile;
@@ -242,7 +265,7 @@ static void count_mma(struct env *e, const struct ir_stmt *s)
     double rate = e->t->tensor_flops * (bits == 4 ? 4 : narrow ? 2 : bits == 32 ? 0.5 : 1), bytes = k * bits / 8;
     bool blocks = e->t->has & (HAS_WGMMA | HAS_TCGEN05);
     double rows = blocks ? ceil_div((int64_t)m, 64) * 64.0 : m;
-    e->c->mma += e->times * 2 * rows * n * k / rate;
+    e->c->mma += e->times * 2 * rows * n * k / rate * narrowed(e, s, b, n);
     double apart = e->role_warps * 16 / rows; /* warpgroups that share rows read them each */
     double reads = blocks ? rows * bytes * (apart > 1 ? apart : 1) + rows / 64 * n * bytes : 4 * m * bytes + 2 * n * bytes;
     e->c->operands += e->times * reads / OPERAND_BYTES;
