@@ -10,6 +10,9 @@
 /* What the model assumes of every chip; fitted on an H200, where it ranks what was timed (tests/runtime/test_choose.c).
  * docs/tuning.md tells each term's meaning. */
 #define OPERAND_BYTES 128     /* a cycle, shared memory to tensor cores */
+#define LATENCY_CYCLES 2400   /* of a copy in, from memory: no more comes than slots have on their way */
+#define SLOTS_BYTES (200.0 * 1024) /* of shared memory, for slots; */
+#define MOST_SLOTS 16         /* and how many at most */
 #define FILL_BYTES 90         /* a cycle, L2 into one multiprocessor */
 #define OUTSIDE 2.5           /* times a byte inside of a tensor, one of a tile that lies outside */
 #define STORE_BYTES 80        /* a cycle, out of one multiprocessor */
@@ -539,8 +542,9 @@ static int clusters_at_once(int sms, int cluster)
 /* Cycles to bring in one task's tiles while `active` multiprocessors do the same. */
 static double fill_cycles(const struct env *e, double active, int sms)
 {
-    double rate = active > 0 ? l2_bytes(e->t) * (double)sms / active : FILL_BYTES;
-    return e->fill_bytes / (rate < FILL_BYTES ? rate : FILL_BYTES);
+    double rate = active > 0 ? l2_bytes(e->t) * (double)sms / active : FILL_BYTES, slot = e->c->slot_bytes > 0 ? e->c->slot_bytes : SLOTS_BYTES;
+    double flight = slot * fmin(MOST_SLOTS, floor(SLOTS_BYTES / slot)) / LATENCY_CYCLES; /* what slots can have on its way */
+    return e->fill_bytes / fmin(rate, fmin(FILL_BYTES, flight > 0 ? flight : FILL_BYTES));
 }
 
 /* One task without its end: what takes longest, and a little of what that hides. */
