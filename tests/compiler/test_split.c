@@ -23,17 +23,17 @@ static const struct {
     const char *name, *text;
     const char *whole;        /* the target whose whole role does the same; NULL: sm_90a */
 } kernels[] = {
-    { "gemm", "kernel g(in bf16 A[M, K], in bf16 B[N, K], out f32 D[M, N]) require K % 8 == 0 && N % 8 == 0 {\n"
+    { .name = "gemm", .text = "kernel g(in bf16 A[M, K], in bf16 B[N, K], out f32 D[M, N]) require K % 8 == 0 && N % 8 == 0 {\n"
               "    axis i = M by 64, j = N by 16, k = K by 32; grid persistent (i, j);\n"
               "    pipe ab[auto] { bf16 a[i, k]; bf16 b[j, k]; }\n"
               "    role load { for k produce ab { a = A[i, k]; b = B[j, k]; } }\n"
               "    role math { accum f32 c[i, j] = 0; for k consume ab mma c[i, j] += a[i, k] * b[j, k]; D[i, j] = c[i, j]; }\n}\n" },
-    { "promotion", "kernel g(in e4m3 A[M, K], in f32 S[M], in e4m3 B[N, K], out f32 D[M, N]) require K % 16 == 0 {\n"
+    { .name = "promotion", .text = "kernel g(in e4m3 A[M, K], in f32 S[M], in e4m3 B[N, K], out f32 D[M, N]) require K % 16 == 0 {\n"
                    "    axis i = M by 64, j = N by 16, k = K by 32; grid persistent (i, j);\n"
                    "    pipe sf[1] { f32 s[i]; } pipe ab[auto] { e4m3 a[i, k]; e4m3 b[j, k]; }\n"
                    "    role load { produce sf { s = S[i]; } for k produce ab { a = A[i, k]; b = B[j, k]; } }\n"
                    "    role math { accum f32 c[i, j] = 0; consume sf for k consume ab mma c[i, j] += a[i, k] * b[j, k] * s[i]; D[i, j] = c[i, j]; }\n}\n" },
-    { "attention", "kernel g(in bf16 Q[M, 32], in bf16 K[T, 32], in bf16 V[T, 32], out f32 O[M, 32]) {\n"
+    { .name = "attention", .text = "kernel g(in bf16 Q[M, 32], in bf16 K[T, 32], in bf16 V[T, 32], out f32 O[M, 32]) {\n"
                    "    axis m = M by 64, t = T by 32, d = 32, e = 32; grid persistent (m);\n"
                    "    pipe qs[1] { bf16 q[m, d]; } pipe kv[auto] { bf16 k[t, d]; bf16 v[t, e]; }\n"
                    "    role load { produce qs { q = Q[m, d]; } for t produce kv { k = K[t, d]; v = V[t, e]; } }\n"
@@ -46,7 +46,7 @@ static const struct {
                    "            mma o[m, e] += bf16(p[m, t]) * v[t, e];\n"
                    "        }\n"
                    "        O[m, e] = o[m, e] + l[m];\n    }\n}\n" },
-    { "sums and parts", "kernel g(in bf16 A[M, K], in bf16 B[16, K], out f32 D[M, 16], out f32 Q[M]) require K % 8 == 0 {\n"
+    { .name = "sums and parts", .text = "kernel g(in bf16 A[M, K], in bf16 B[16, K], out f32 D[M, 16], out f32 Q[M]) require K % 8 == 0 {\n"
                         "    axis i = M by 64, j = 16, s = K split 2 by 32, k = s by 32; grid (i, s);\n"
                         "    pipe ab[auto] { bf16 a[i, k]; bf16 b[j, k]; }\n"
                         "    role load { for k produce ab { a = A[i, k]; b = B[j, k]; } }\n"
@@ -54,7 +54,7 @@ static const struct {
                         "        accum f32 c[i, j] = 0; f32 q[i] = 0;\n"
                         "        for k consume ab { f32 x[i, k] = f32(a[i, k]); q[i] += sum(k: x[i, k] * x[i, k]); mma c[i, j] += bf16(x[i, k]) * b[j, k]; }\n"
                         "        combine s { D[i, j] = sum(s: c[i, j]); Q[i] = sum(s: q[i]); }\n    }\n}\n" },
-    { "two at a time", "kernel g(in bf16 A[M, K], in bf16 B[N, K], out f32 D[M, N], out f32 E[M, N]) require K % 8 == 0 {\n"
+    { .name = "two at a time", .text = "kernel g(in bf16 A[M, K], in bf16 B[N, K], out f32 D[M, N], out f32 E[M, N]) require K % 8 == 0 {\n"
                        "    axis i = M by 64, j = N by 16, k = K by 32; grid persistent (i, j);\n"
                        "    pipe ab[auto] { bf16 a[i, k]; bf16 b[j, k]; }\n"
                        "    role load { for k produce ab { a = A[i, k]; b = B[j, k]; } }\n"
@@ -62,7 +62,7 @@ static const struct {
                        "        accum f32 c[i, j] = 0; accum f32 d[i, j] = 0;\n"
                        "        for k consume ab { mma c[i, j] += a[i, k] * b[j, k]; d[i, j] = d[i, j] + 1.0; mma d[i, j] += a[i, k] * b[j, k]; }\n"
                        "        E[i, j] = d[i, j]; D[i, j] = c[i, j];\n    }\n}\n" },
-    { "block scales", "kernel g(in e4m3 A[M, K], in ue8m0 SA[M, K/32], in e4m3 B[N, K], in ue8m0 SB[N, K/32], out f32 D[M, N]) require K % 32 == 0 {\n"
+    { .name = "block scales", .text = "kernel g(in e4m3 A[M, K], in ue8m0 SA[M, K/32], in e4m3 B[N, K], in ue8m0 SB[N, K/32], out f32 D[M, N]) require K % 32 == 0 {\n"
                       "    axis i = M by 128, j = N by 16, k = K by 32; grid persistent (i, j);\n"
                       "    pipe ab[auto] { e4m3 a[i, k]; e4m3 b[j, k]; ue8m0 s[i, k/32]; }\n"
                       "    role load { for k produce ab { a = A[i, k]; b = B[j, k]; s = SA[i, k/32]; } }\n"
