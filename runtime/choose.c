@@ -26,6 +26,7 @@ enum {
 
 struct variant {
     uint8_t at[MOST_KEYS]; /* by key: index into its choices */
+    int aside;             /* how far from the author's first choices */
     double us;
 };
 
@@ -156,6 +157,14 @@ bool choose_estimate(const struct choose_ask *ask, struct cost *out)
     return ok;
 }
 
+/* Where parts meet follows from how many there are: that is no step of its own. */
+static int steps_aside(const struct search *s, const struct variant *v)
+{
+    int n = 0;
+    for (int k = 0; k < s->space.n; k++) n += s->parts[k] ? 0 : v->at[k];
+    return n;
+}
+
 /* Estimates v unless it was before, or cannot be of use; returns -1 when there is no room. */
 static int try_variant(struct search *s, const struct variant *v)
 {
@@ -165,6 +174,7 @@ static int try_variant(struct search *s, const struct variant *v)
     if (s->n == MOST_TRIED) return -1;
     s->tried[s->n] = *v;
     s->tried[s->n].us = estimate(s, v);
+    s->tried[s->n].aside = steps_aside(s, v);
     return s->n++;
 }
 
@@ -229,19 +239,12 @@ static void choose_product(const struct search *s, bool *in)
     }
 }
 
-static int aside(const struct variant *v)
-{
-    int n = 0;
-    for (int k = 0; k < MOST_KEYS; k++) n += v->at[k];
-    return n;
-}
-
 /* Faster first; of equals, what stands earlier in the author's lists. */
 static int by_time(const void *a, const void *b)
 {
     const struct variant *x = a, *y = b;
     if (x->us != y->us) return x->us < y->us ? -1 : 1;
-    if (aside(x) != aside(y)) return aside(x) - aside(y);
+    if (x->aside != y->aside) return x->aside - y->aside;
     return memcmp(x->at, y->at, sizeof x->at);
 }
 
@@ -249,7 +252,7 @@ static int by_time(const void *a, const void *b)
 static int by_order(const void *a, const void *b)
 {
     const struct variant *x = a, *y = b;
-    return aside(x) != aside(y) ? aside(x) - aside(y) : by_time(a, b);
+    return x->aside != y->aside ? x->aside - y->aside : by_time(a, b);
 }
 
 static void rank(struct search *s)
@@ -354,6 +357,7 @@ static void add_candidate(struct candidates *c, struct variant v, double penalty
 {
     if (c->n == c->room) return;
     v.us *= penalty;
+    v.aside = steps_aside(c->s, &v);
     c->at[c->n++] = v;
 }
 
