@@ -22,7 +22,8 @@ override LDLIBS += -ldl -lm -lpthread
 CLI_SRC := $(wildcard runtime/cli*.c)
 LIB_SRC := $(filter-out $(CLI_SRC),$(wildcard dsl/*.c compiler/*.c codegen/*.c runtime/*.c runtime/emu/*.c))
 GENERATED := $(patsubst dsl/%.y,$(B)/dsl/%.c,$(wildcard dsl/parse.y)) $(patsubst dsl/%.l,$(B)/dsl/%.c,$(wildcard dsl/lex.l))
-LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(GENERATED:.c=.o)
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o) $(GENERATED:.c=.o) $(B)/stamp.o
+STAMPED := $(sort $(LIB_SRC) $(foreach d,dsl compiler codegen runtime runtime/emu,$(wildcard $d/*.[hly] $d/*.def)))
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
 TEST_SRC := $(shell find tests -name 'test_*.c' 2>/dev/null | sort)
 TEST_EXE := $(TEST_SRC:%.c=$(B)/%)
@@ -48,6 +49,13 @@ $(B)/dsl/lex.c $(B)/dsl/lex.h &: dsl/lex.l
 	@mkdir -p $(@D)
 	flex -o $(B)/dsl/lex.c --header-file=$(B)/dsl/lex.h dsl/lex.l
 $(LIB_OBJ) $(CLI_OBJ): | $(GENERATED)
+
+# What compiled code in the cache follows from: runtime/cache.h, cache_stamp.
+$(B)/stamp.c: $(STAMPED)
+	@mkdir -p $(@D)
+	@printf 'extern const char cache_stamp[];\nconst char cache_stamp[] = "%.40s";\n' "$$( { $(CC) --version | head -n 1; cat $^; } | sha256sum)" > $@
+$(B)/stamp.o: $(B)/stamp.c
+	$(CC) $(CFLAGS) -c -o $@ $<
 
 # One object in the archive: what is found through tables alone must not be left out.
 $(B)/libdgk.a: $(LIB_OBJ)

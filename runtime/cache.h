@@ -11,6 +11,10 @@ struct sha256 {
 };
 struct sha256 sha256_of(const void *p, size_t n);
 
+/* A digest of the sources that dgc and libdgk are built of, made by the Makefile: it begins the key of what they compile, so that
+ * programs, however they are linked, share it with each other, and none with another release. */
+extern const char cache_stamp[];
+
 /* The folder: $DGC_CACHE_DIR, $XDG_CACHE_HOME/dgc, ~/.cache/dgc; false when it is off ($DGC_DISABLE_CACHE) or there is none. */
 bool cache_folder(char *to, size_t room);
 

@@ -11,6 +11,7 @@ static const struct {
 } kinds[] = {
     { "emu", emulator_open },
     { "cuda", cuda_open },
+    { "board", board_open },
 };
 
 enum dgk_status device_open(struct device **out, const char *spec, const char *target, struct fault *why)
@@ -19,7 +20,7 @@ enum dgk_status device_open(struct device **out, const char *spec, const char *t
     for (int i = 0; i < COUNT(kinds); i++)
         if (strlen(kinds[i].kind) == n && !strncmp(kinds[i].kind, spec, n))
             return kinds[i].open(out, spec[n] ? spec + n + 1 : "", target, why);
-    return fault_set(why, DGK_USAGE, "'%s' is no device; write cuda, cuda:N, emu, or emu:TARGET with ,late ,early ,seed=N ,sms=N", spec);
+    return fault_set(why, DGK_USAGE, "'%s' is no device; write cuda, cuda:N, emu, or emu:TARGET with ,late ,early ,seed=N ,sms=N, or board:TARGET with ,sms=N", spec);
 }
 
 void device_close(struct device *d)

@@ -1,4 +1,4 @@
-/* device - what a device can do, behind one table: a GPU through its driver, or the emulator. */
+/* device - what a device can do, behind one table: a GPU through its driver, the emulator, or a GPU that is only compiled for. */
 #ifndef RUNTIME_DEVICE_H
 #define RUNTIME_DEVICE_H
 
@@ -15,6 +15,7 @@ struct device_props {
     size_t memory_bytes, smem_bytes; /* smem: most dynamic shared memory of a CTA */
     char driver[64];
     bool emulated;
+    bool supposed;    /* compiled for, and not here */
 };
 
 /* A tensor map, as the driver takes it: dimensions innermost first, strides in bytes from dimension 1 on. */
@@ -65,7 +66,7 @@ struct device {
     struct device_props props;
 };
 
-/* "cuda", "cuda:1", "emu", "emu:sm_90a", "emu:sm_90a,late", "emu:sm_90a,seed=7,sms=8"; early, late and seed= say when
+/* "cuda", "cuda:1", "emu", "emu:sm_90a", "emu:sm_90a,late", "emu:sm_90a,seed=7,sms=8", "board:sm_90a,sms=114"; early, late and seed= say when
  * the emulator's asynchronous operations take effect. `target` is what a bare "emu" emulates (NULL: sm_90a). */
 enum dgk_status device_open(struct device **out, const char *spec, const char *target, struct fault *why);
 void device_close(struct device *d);
@@ -73,6 +74,7 @@ void device_close(struct device *d);
 /* The rows of device_open. */
 enum dgk_status cuda_open(struct device **out, const char *options, const char *target, struct fault *why);
 enum dgk_status emulator_open(struct device **out, const char *options, const char *target, struct fault *why);
+enum dgk_status board_open(struct device **out, const char *options, const char *target, struct fault *why);
 
 /* Whether code compiled for `target` runs on the device: "sm_80" on any later one, "sm_90a" on 9.0 only, "sm_120f" on 12.x. */
 bool device_runs(const struct device *d, const char *target);

@@ -56,7 +56,7 @@ static const struct target *best_target(const struct device *d)
     return best;
 }
 
-/* An emulator of sm_120a is one of that very target. */
+/* An emulator or a board of sm_120a is one of that very target. */
 static const struct target *named_target(const char *spec)
 {
     const char *at = strstr(spec, "sm_");
@@ -73,7 +73,7 @@ static enum dgk_status open_device(struct dgk_context *c, struct fault *why)
     enum dgk_status s = device_open(&c->device, c->spec, NULL, why);
     if (s) return s;
     const char *forced = getenv("DGC_TARGET");
-    if (c->device->props.emulated) c->target = named_target(c->spec);
+    if (c->device->props.emulated || c->device->props.supposed) c->target = named_target(c->spec);
     else if (forced && *forced) c->target = target_find(forced);
     if (!c->target) c->target = best_target(c->device);
     if (c->target) return DGK_OK;

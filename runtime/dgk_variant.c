@@ -1,11 +1,9 @@
 /* dgk_variant - a kernel compiled for one choice of types, inner dimensions, compiled-in sizes and tune values; each of them
  * read off a call's arguments. */
-#define _GNU_SOURCE /* dl_iterate_phdr */
 #include "runtime/dgk_inside.h"
 
 #include <ctype.h>
 #include <inttypes.h>
-#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,55 +106,18 @@ enum dgk_status variant_want(struct dgk_kernel *k, const dgk_value *values, int 
 }
 
 /* ---- the cache ------------------------------------------------------------------------------------------------ *
- * Two kinds of entries: what was chosen for a shape, and a variant's image with its cubin. The key of either is everything it
- * follows from: this very build of libdgk, the sources, the choices, the target, the driver, and what names an assembler. A
- * newer ptxas alone does not make old entries wrong: it is asked for what is compiled from now on. */
-
-struct build {
-    const void *here;
-    char id[96];
-};
-
-static int see_object(struct dl_phdr_info *o, size_t size, void *state)
-{
-    struct build *b = state;
-    bool ours = false;
-    (void)size;
-    for (int i = 0; i < o->dlpi_phnum; i++) {
-        const ElfW(Phdr) *p = &o->dlpi_phdr[i];
-        uintptr_t at = o->dlpi_addr + p->p_vaddr;
-        ours |= p->p_type == PT_LOAD && (uintptr_t)b->here >= at && (uintptr_t)b->here < at + p->p_memsz;
-    }
-    for (int i = 0; ours && i < o->dlpi_phnum; i++) {
-        if (o->dlpi_phdr[i].p_type != PT_NOTE) continue;
-        const char *at = (const char *)(o->dlpi_addr + o->dlpi_phdr[i].p_vaddr), *end = at + o->dlpi_phdr[i].p_memsz;
-        while (at + sizeof(ElfW(Nhdr)) < end) {
-            const ElfW(Nhdr) *n = (const ElfW(Nhdr) *)at;
-            const unsigned char *desc = (const unsigned char *)at + sizeof *n + ((n->n_namesz + 3) & ~3u);
-            if (n->n_type == 3 && n->n_namesz == 4) /* NT_GNU_BUILD_ID */
-                for (unsigned k = 0; k < n->n_descsz && k < 40; k++) snprintf(b->id + 2 * k, 3, "%02x", desc[k]);
-            at = (const char *)desc + ((n->n_descsz + 3) & ~3u);
-        }
-    }
-    return ours;
-}
-
-/* The linker's number of this build: "" when it has none, and then nothing is kept. */
-static const char *build_id(struct build *b)
-{
-    *b = (struct build){ .here = (const void *)(uintptr_t)&see_object };
-    dl_iterate_phdr(see_object, b);
-    return b->id;
-}
+ * Three kinds of entries: what was chosen for a shape, which sizes a variant must know, and a variant's image with its cubin.
+ * The key of each is everything it follows from: the sources that this libdgk was built of, the kernel's, the choices, the
+ * target, and what names an assembler. A newer ptxas or driver alone does not make old entries wrong: the one is asked for what
+ * is compiled from now on, and what the other refuses is assembled again. */
 
 static bool cache_key(const struct dgk_kernel *k, const char *kind, const char *choices, struct buf *key)
 {
-    struct build b;
     const char *ptxas = getenv("DGC_PTXAS"), *options = getenv("DGC_PTXAS_OPTIONS");
     const struct device_props *p = &k->context->device->props;
-    if (!*build_id(&b)) return false;
-    buf_printf(key, "%s|%s|%s|%s|%s|%s|%s|%s|%s|%s\n", kind, b.id, k->node->name, k->symbol ? k->symbol : "", k->context->target->name, p->arch,
-               p->emulated ? "" : p->driver, ptxas ? ptxas : "", options ? options : "", choices);
+    if (!*cache_stamp) return false;
+    buf_printf(key, "%s|%s|%s|%s|%s|%s|%s|%s|%s|%s\n", kind, cache_stamp, k->node->name, k->symbol ? k->symbol : "", k->context->target->name, p->arch,
+               p->emulated ? "emu" : "", ptxas ? ptxas : "", options ? options : "", choices);
     for (int i = 0; i < k->diag.files.n; i++) {
         buf_printf(key, "|%u\n", k->diag.files.at[i].size);
         buf_bytes(key, k->diag.files.at[i].text, k->diag.files.at[i].size);
@@ -390,6 +351,33 @@ void variant_free(struct dgk_kernel *k, struct variant *v)
     free_variant(v);
 }
 
+/* The sizes that lowering of this variant asked for before: "M,K"; kept, so that it is not lowered only to ask again. */
+static bool needs_known(struct dgk_kernel *k, const struct wanted *w, const char *choices)
+{
+    struct buf key = { 0 };
+    void *data;
+    size_t n;
+    int more = 0;
+    if (cache_key(k, "sizes", choices, &key) && cache_get(key.at, key.n, &data, &n)) {
+        more = compile_in(k, w, data, (const char *)data + n);
+        free(data);
+    }
+    buf_free(&key);
+    return more > 0;
+}
+
+static void keep_needs(const struct dgk_kernel *k, const char *choices)
+{
+    struct buf key = { 0 }, names = { 0 }, note = { 0 };
+    for (int i = 0; i < k->n_dims; i++)
+        if (k->dims[i].compiled_in) buf_printf(&names, "%s%s", names.n ? "," : "", k->dims[i].name);
+    buf_printf(&note, "sizes %s %s %s", k->node->name, k->context->target->name, choices);
+    if (names.n && cache_key(k, "sizes", choices, &key)) cache_put(key.at, key.n, names.at, names.n, note.at);
+    buf_free(&key);
+    buf_free(&names);
+    buf_free(&note);
+}
+
 static struct variant *compile_once(struct dgk_kernel *k, const struct choices *c, struct diag *d, struct buf *explain)
 {
     struct variant *v = calloc(1, sizeof *v);
@@ -444,6 +432,12 @@ static void to_cache(const struct dgk_kernel *k, const struct variant *v, const 
     buf_free(&note);
 }
 
+/* What was just compiled, without code: what came from the cache is there, perhaps with it. */
+static void keep(const struct dgk_kernel *k, struct variant *v)
+{
+    if (!v->cached) to_cache(k, v, NULL, 0);
+}
+
 /* One look at the variants, and one compilation: DGK_OK with *out NULL asks for another, with more compiled in. */
 static enum dgk_status attempt(struct dgk_kernel *k, const struct wanted *w, bool may_compile, struct variant **out, struct buf *explain,
                                struct fault *why)
@@ -455,6 +449,8 @@ static enum dgk_status attempt(struct dgk_kernel *k, const struct wanted *w, boo
     enum dgk_status s = DGK_OK;
     *out = explain ? NULL : look_up(k, key);
     if (*out) {
+        free(key);
+    } else if (!explain && needs_known(k, w, key)) {
         free(key);
     } else if (!may_compile) {
         free(key);
@@ -475,6 +471,7 @@ static enum dgk_status attempt(struct dgk_kernel *k, const struct wanted *w, boo
             }
         } else {
             if (v && !needs_numbers(k, w, &d)) s = said(&d, why);
+            else if (v) keep_needs(k, key);
             free(key);
             if (v) free_variant(v);
         }
@@ -508,6 +505,7 @@ enum dgk_status variant_find(struct dgk_kernel *k, const struct wanted *wanted, 
         s = attempt(k, &w, may_compile, out, explain, why);
         if (s || !*out || !loosen((*out)->image, &w)) continue;
         if (explain) variant_free(k, *out), explain->n = 0;
+        else keep(k, *out); /* it is asked for again, to say so: its code is not */
         *out = NULL;
     }
     return s;
@@ -520,7 +518,11 @@ static enum dgk_status load_assembled(struct dgk_kernel *k, struct variant *v, s
     void *cubin;
     size_t bytes;
     enum dgk_status s = module_cubin(d, v->image, &options, &cubin, &bytes, NULL, why);
-    if (s == DGK_NO_ASSEMBLER) return d->ops->load(d, v->image->ptx, v->image->ptx_bytes, &v->module, why); /* the driver takes PTX, too */
+    if (s == DGK_NO_ASSEMBLER) { /* the driver takes PTX, too */
+        s = d->ops->load(d, v->image->ptx, v->image->ptx_bytes, &v->module, why);
+        if (!s) keep(k, v);
+        return s;
+    }
     if (s) return s;
     s = d->ops->load(d, cubin, bytes, &v->module, why);
     if (!s) to_cache(k, v, cubin, bytes);
@@ -539,6 +541,6 @@ enum dgk_status variant_load(struct dgk_kernel *k, struct variant *v, struct fau
         return load_assembled(k, v, why);
     }
     s = d->ops->load(d, v->image->ptx, v->image->ptx_bytes, &v->module, why);
-    if (!s && !v->cached) to_cache(k, v, NULL, 0);
+    if (!s) keep(k, v);
     return s;
 }
