@@ -103,7 +103,7 @@ docs: all
 	@tests/docs/cli.sh $(B)/dgc > docs/cli.md
 # Machine code for chips that are not here: docs/machine-code.md.
 report: all
-	@. tests/need.sh; need_ptxas $(B)/dgc; need_nvdisasm; python3 tests/report/report.py $(B)/dgc
+	@. tests/need.sh; need_ptxas $(B)/dgc && need_nvdisasm && python3 tests/report/report.py $(B)/dgc
 # One binary for every Python from 3.10 on.
 PYTHON ?= python3
 python: $(B)/_fast.abi3.so
