@@ -1,11 +1,13 @@
 """dgk.kernel on numpy arrays and the emulator."""
 
 import os
+import subprocess
 
 import numpy as np
 import pytest
 
 import dgk
+from conftest import ROOT
 
 SCALE = """
 kernel scale<T = f32 | i32, P = 1>(in T X[M, N] inner(N | M), in i32 s, out T Y[M, N]) require M % 2 == 0 {
@@ -30,6 +32,19 @@ def test_call(scale):
     scale(x, 3, y, P=2)
     assert (y == 3 * x + 2).all()
     assert scale.counts()["compiled"] == 2
+
+
+def test_nothing_is_compiled_after_dgc_build(tmp_path, monkeypatch):
+    monkeypatch.setenv("DGC_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "scale.dgk").write_text(SCALE)
+    (tmp_path / "list").write_text(f"{tmp_path}/scale.dgk --shape M=34,N=50 -DT=i32\n")
+    subprocess.run([ROOT / "build/dgc", "build", tmp_path / "list"], check=True)
+    k = dgk.kernel(tmp_path / "scale.dgk")
+    x = np.ones((34, 50), np.int32)
+    k(x, 3, np.zeros_like(x))
+    assert k.counts()["compiled"] == 0
+    k(x, 3, np.zeros_like(x), P=2)
+    assert k.counts()["compiled"] == 1
 
 
 def test_types_follow_the_arrays(scale):
