@@ -13,29 +13,34 @@ static void check(int ok, const char *what, const char *where)
     ok ? passed++ : failed++;
 }
 
-/* Matrices of a call, as its line in the list says; of M = 130 the scales lie in rows that are no whole 16 bytes. */
+/* Tensors of a call, as its line in the list says. Of M = 130 the scales lie in rows that are no whole 16 bytes; hc_prenorm must
+ * know sizes, and says so when it is lowered. */
 static const struct call {
     const char *path, *options; /* of the line; */
     const char *fixed[2];       /* what of it the program fixes, too; types follow from its tensors */
     struct {
         const char *type;
-        int64_t rows, cols;
+        int64_t shape[3]; /* of a matrix, the first two */
     } at[5];
 } listed[] = {
-    { "kernels_dsl/01_copy.dgk", "-DT=bf16 --shape M=64,N=64", { NULL }, { { "bf16", 64, 64 }, { "bf16", 64, 64 } } },
-    { "kernels_dsl/01_copy.dgk", "--shape M=16,N=96", { NULL }, { { "f32", 16, 96 }, { "f32", 16, 96 } } },
-    { "kernels_dsl/03_row_softmax.dgk", "--shape M=16,N=128", { NULL }, { { "f32", 16, 128 }, { "f32", 16, 128 } } },
-    { "kernels_dsl/03_row_softmax.dgk", "--shape M=8,N=100", { NULL }, { { "f32", 8, 100 }, { "f32", 8, 100 } } },
-    { "kernels_dsl/bf16_gemm.dgk", "--shape M=128,N=256,K=128", { NULL }, { { "bf16", 128, 128 }, { "bf16", 256, 128 }, { "bf16", 128, 256 } } },
-    { "kernels_dsl/bf16_gemm.dgk", "-DOUT=f32 --shape M=16,N=64,K=100", { NULL }, { { "bf16", 16, 100 }, { "bf16", 64, 100 }, { "f32", 16, 64 } } },
+    { "kernels_dsl/01_copy.dgk", "-DT=bf16 --shape M=64,N=64", { NULL }, { { "bf16", { 64, 64 } }, { "bf16", { 64, 64 } } } },
+    { "kernels_dsl/01_copy.dgk", "--shape M=16,N=96", { NULL }, { { "f32", { 16, 96 } }, { "f32", { 16, 96 } } } },
+    { "kernels_dsl/03_row_softmax.dgk", "--shape M=16,N=128", { NULL }, { { "f32", { 16, 128 } }, { "f32", { 16, 128 } } } },
+    { "kernels_dsl/03_row_softmax.dgk", "--shape M=8,N=100", { NULL }, { { "f32", { 8, 100 } }, { "f32", { 8, 100 } } } },
+    { "kernels_dsl/bf16_gemm.dgk", "--shape M=128,N=256,K=128", { NULL },
+      { { "bf16", { 128, 128 } }, { "bf16", { 256, 128 } }, { "bf16", { 128, 256 } } } },
+    { "kernels_dsl/bf16_gemm.dgk", "-DOUT=f32 --shape M=16,N=64,K=100", { NULL },
+      { { "bf16", { 16, 100 } }, { "bf16", { 64, 100 } }, { "f32", { 16, 64 } } } },
     { "kernels_dsl/fp8_gemm.dgk", "-DG=128 --shape M=130,N=128,K=256", { "G=128" },
-      { { "e4m3", 130, 256 }, { "f32", 2, 130 }, { "e4m3", 128, 256 }, { "f32", 128, 2 }, { "bf16", 130, 128 } } },
+      { { "e4m3", { 130, 256 } }, { "f32", { 2, 130 } }, { "e4m3", { 128, 256 } }, { "f32", { 128, 2 } }, { "bf16", { 130, 128 } } } },
     { "kernels_dsl/fp8_gemm.dgk", "-DG=128 --set BM=64 --shape M=64,N=128,K=256", { "G=128", "BM=64" },
-      { { "e4m3", 64, 256 }, { "f32", 2, 64 }, { "e4m3", 128, 256 }, { "f32", 128, 2 }, { "bf16", 64, 128 } } },
+      { { "e4m3", { 64, 256 } }, { "f32", { 2, 64 } }, { "e4m3", { 128, 256 } }, { "f32", { 128, 2 } }, { "bf16", { 64, 128 } } } },
+    { "kernels_dsl/hc_prenorm.dgk", "--shape M=64,K=512,N=24,P=1", { NULL },
+      { { "bf16", { 64, 512 } }, { "f32", { 24, 512 } }, { "f32", { 1, 64, 24 } }, { "f32", { 1, 64 } } } },
 };
 static const struct call other = { "kernels_dsl/bf16_gemm.dgk", NULL, { NULL },
-                                   { { "bf16", 128, 4096 }, { "bf16", 4096, 4096 }, { "f32", 128, 4096 } } };
-enum { KERNELS = 4, LISTED = sizeof listed / sizeof *listed, MOST = 4096 * 4096 * 2 };
+                                   { { "bf16", { 128, 4096 } }, { "bf16", { 4096, 4096 } }, { "f32", { 128, 4096 } } } };
+enum { KERNELS = 5, LISTED = sizeof listed / sizeof *listed, MOST = 4096 * 4096 * 2 };
 static const char zeros[1 << 17];
 
 /* How many variants a new kernel compiles for its first call; -1: it fails. */
@@ -49,8 +54,10 @@ static int compiles(dgk_context *c, const struct call *t, int launch)
     int n = 0, s;
     if (dgk_load(c, t->path, &o, &k)) return -1;
     for (; n < 5 && t->at[n].type; n++) {
+        const int64_t *z = t->at[n].shape;
         tensors[n] = (dgk_tensor){ .data = dgk_alloc(c, launch ? sizeof zeros : MOST), .type = dgk_type(t->at[n].type), .place = DGK_DEVICE,
-                                   .rank = 2, .shape = { t->at[n].rows, t->at[n].cols }, .stride = { t->at[n].cols, 1 } };
+                                   .rank = z[2] ? 3 : 2, .shape = { z[0], z[1], z[2] }, .stride = { z[1], 1 } };
+        if (z[2]) tensors[n].stride[0] = z[1] * z[2], tensors[n].stride[1] = z[2], tensors[n].stride[2] = 1;
         v[n] = dgk_of(&tensors[n]);
         if (launch) dgk_write(c, tensors[n].data, zeros, sizeof zeros);
     }
