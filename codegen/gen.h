@@ -56,6 +56,7 @@ struct gen_field {
     bool async_read;          /* read by wgmma or tcgen05 through descriptors */
     bool scales;              /* block scales, copied to tensor memory */
     bool generic_read;        /* read by ld.shared or ldmatrix */
+    bool valued;              /* its values are read, not only multiplied by tensor cores */
     bool generic_write;       /* filled by st.shared */
     int map;                  /* image map index, -1: not by TMA */
     int map_order[5];         /* the tensor's dimension behind each of the map's */

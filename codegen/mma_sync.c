@@ -294,6 +294,18 @@ static void load_unpacked(struct reader *rd, int i, int row, int col, struct opd
     }
 }
 
+/* To tf32 what lies there as f32: tensor cores would truncate. */
+static void round_words(struct reader *rd, struct opd *words, int n)
+{
+    const struct gen_field *f = rd->o->field ? rd->o->field->cg : NULL; /* NULL: what registers held, and rounded */
+    if (rd->o->form.bytes != 4 || !f || (f->map >= 0 && rd->g->image->maps.at[f->map].type == TY_tf32)) return;
+    for (int r = 0; r < n; r++) {
+        struct opd x = words[r];
+        words[r] = lir_reg(rd->g->l, RC_B32);
+        lir_emit(rd->g->l, "cvt.rna.tf32.f32 %r, %r", words[r], x);
+    }
+}
+
 /* Four registers: an A atom, or B of two atoms. n = 2: B of one atom, the last of an odd number. */
 static void load_fragment(struct reader *rd, int step, int i, struct opd *out, int n)
 {
@@ -302,6 +314,7 @@ static void load_fragment(struct reader *rd, int step, int i, struct opd *out, i
     mma_step_place(rd->op, rd->o, step, &row, &col);
     if (!rd->o->k_major && rd->o->form.bytes == 4) {
         load_words(rd, i, row, out, n);
+        round_words(rd, out, n);
         return;
     }
     if (rd->unpack) {
@@ -311,6 +324,7 @@ static void load_fragment(struct reader *rd, int step, int i, struct opd *out, i
     struct opd at = rd->o->k_major ? address_k_major(rd, i, row, col, &imm) : address_mn_major(rd, i, row, &imm);
     for (int r = 0; r < n; r++) out[r] = lir_reg(l, RC_B32);
     lir_emit(l, "ldmatrix.sync.aligned.m8n8.x%d%s.shared.b16 %R, [%r+%d]", n, rd->o->k_major ? "" : ".trans", out, n, at, imm);
+    round_words(rd, out, n);
 }
 
 /* ---- A from registers: what was computed in the accumulator's fragment is an A fragment once narrowed to 16 bits ---- */

@@ -30,7 +30,10 @@ struct scan {
 static void scan_expr(struct scan *sc, const struct ir_expr *e)
 {
     if (!e) return;
-    if (e->kind == E_slot) ((struct gen_field *)e->field->cg)->generic_read = true;
+    if (e->kind == E_slot) {
+        struct gen_field *f = e->field->cg;
+        f->generic_read = f->valued = true;
+    }
     for (int i = 0; i < e->nargs; i++) scan_expr(sc, e->args[i]);
 }
 
@@ -52,7 +55,7 @@ static bool plain_slot(const struct ir_expr *e)
 
 static void scan_operand(struct scan *sc, struct ir_stmt *s, const struct ir_expr *e)
 {
-    if (e->kind == E_cast && e->type == TY_tf32 && e->args[0]->type == TY_f32) e = e->args[0]; /* the tensor core truncates */
+    if (e->kind == E_cast && e->type == TY_tf32 && e->args[0]->type == TY_f32) e = e->args[0]; /* rounded on the way (field_map, mma_sync.c) where it can be */
     if (!plain_slot(e)) {
         scan_expr(sc, e);
         return;
@@ -352,6 +355,7 @@ static int field_map(struct gen *g, const struct gen_field *f, const struct ir_e
         m.box[i] = (uint32_t)pipe_box_rows(tile);
     }
     if (f->plan->piece && f->plan->piece_axis == f->inner) m.box[0] = (uint32_t)f->plan->piece;
+    if (m.type == TY_f32 && !f->valued) m.type = TY_tf32; /* rounded on the way: tensor cores truncate */
     vec_push(g->arena, &g->image->maps, m);
     return g->image->maps.n - 1;
 }
