@@ -10,8 +10,6 @@
  * Needs: products as they will be (promoted). Leaves: roles with variables of their own. */
 #include "compiler/split.h"
 
-#include <string.h>
-
 struct teams {
     struct pass_state *p;
     struct ir_role *role;
@@ -114,9 +112,8 @@ static void own_all(struct teams *t, const ir_block *b, int team)
     for (int i = 0; i < b->n; i++) {
         struct ir_var *v = b->at[i]->var;
         if (v && !own(t, v, 1)) {
-            int id;
             struct ir_var *w = ir_new_var(a, t->p->fn, arena_printf(a, "%s.%d", v->name, team), v->type);
-            id = w->id;
+            int id = w->id;
             const char *name = w->name;
             *w = *v;
             w->id = id;
@@ -136,7 +133,17 @@ static struct ir_expr *own_get(void *ctx, struct ir_expr *e)
     return v ? ir_get(t->p->arena, v) : NULL;
 }
 
-static struct ir_expr *theirs(struct teams *t, struct ir_expr *e, int team) { return e && team ? ir_map(t->p->arena, e, own_get, t) : e; }
+static struct ir_expr *theirs(void *ctx, struct ir_expr *e)
+{
+    struct teams *t = ctx;
+    return ir_map(t->p->arena, e, own_get, t);
+}
+
+static struct ir_expr *as_it_is(void *ctx, struct ir_expr *e)
+{
+    (void)ctx;
+    return e;
+}
 
 static struct ir_stmt *copy_stmt(struct teams *t, const struct ir_stmt *s, int team);
 
@@ -178,18 +185,7 @@ static void take_turns(struct teams *t, struct ir_stmt *loop, int team)
 
 static struct ir_stmt *copy_stmt(struct teams *t, const struct ir_stmt *s, int team)
 {
-    struct arena *a = t->p->arena;
-    struct ir_stmt *c = new(a, struct ir_stmt);
-    *c = *s;
-    c->expr = theirs(t, s->expr, team);
-    c->expr2 = theirs(t, s->expr2, team);
-    c->expr3 = theirs(t, s->expr3, team);
-    c->mask = theirs(t, s->mask, team);
-    c->step = theirs(t, s->step, team);
-    memset(&c->index, 0, sizeof c->index);
-    memset(&c->factors, 0, sizeof c->factors);
-    for (int i = 0; i < s->index.n; i++) vec_push(a, &c->index, theirs(t, s->index.at[i], team));
-    for (int i = 0; i < s->factors.n; i++) vec_push(a, &c->factors, theirs(t, s->factors.at[i], team));
+    struct ir_stmt *c = ir_map_stmt(t->p->arena, s, team ? theirs : as_it_is, t);
     if (s->var) c->var = own(t, s->var, team);
     c->body = copy_block(t, &s->body, team);
     c->other = copy_block(t, &s->other, team);

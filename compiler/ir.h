@@ -260,6 +260,9 @@ void ir_walk_fn(const struct ir_fn *fn, ir_visit *visit, void *ctx);
 /* A copy of e in which other expressions stand for some: `with` gives them, or NULL to look at the operands. No reductions in e. */
 typedef struct ir_expr *ir_replace(void *ctx, struct ir_expr *e);
 struct ir_expr *ir_map(struct arena *a, struct ir_expr *e, ir_replace *with, void *ctx);
+/* A copy of s alone in which `with` gives each expression, NULL for NULL; variable and blocks are those of s. */
+typedef struct ir_expr *ir_change(void *ctx, struct ir_expr *e);
+struct ir_stmt *ir_map_stmt(struct arena *a, const struct ir_stmt *s, ir_change *with, void *ctx);
 bool ir_same(const struct ir_expr *x, const struct ir_expr *y);          /* the same expression of the same variables */
 
 /* Text: prints, parses back (print(parse(text)) == text), and is verified after each pass. */

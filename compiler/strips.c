@@ -11,8 +11,6 @@
  * of its values. */
 #include "compiler/passes.h"
 
-#include <string.h>
-
 enum { BLOCK_ROWS = 64, MOST_STRIPS = 8 };
 
 struct strips {
@@ -143,19 +141,20 @@ static struct ir_expr *copy_expr(struct strips *t, struct ir_expr *e, int part)
     return x;
 }
 
+struct strip {
+    struct strips *t;
+    int part;
+};
+
+static struct ir_expr *of_strip(void *ctx, struct ir_expr *e)
+{
+    struct strip *of = ctx;
+    return copy_expr(of->t, e, of->part);
+}
+
 static struct ir_stmt *copy_stmt(struct strips *t, const struct ir_stmt *s, int part)
 {
-    struct arena *a = t->p->arena;
-    struct ir_stmt *c = new(a, struct ir_stmt);
-    *c = *s;
-    c->expr = copy_expr(t, s->expr, part);
-    c->expr2 = copy_expr(t, s->expr2, part);
-    c->expr3 = copy_expr(t, s->expr3, part);
-    c->mask = copy_expr(t, s->mask, part);
-    memset(&c->index, 0, sizeof c->index);
-    memset(&c->factors, 0, sizeof c->factors);
-    for (int i = 0; i < s->index.n; i++) vec_push(a, &c->index, copy_expr(t, s->index.at[i], part));
-    for (int i = 0; i < s->factors.n; i++) vec_push(a, &c->factors, copy_expr(t, s->factors.at[i], part));
+    struct ir_stmt *c = ir_map_stmt(t->p->arena, s, of_strip, &(struct strip){ t, part });
     if (s->var) c->var = var_of(t, s->var, part);
     return c;
 }

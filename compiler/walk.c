@@ -1,6 +1,8 @@
 /* walk - every expression and statement under a block, and equality of expressions. */
 #include "compiler/ir.h"
 
+#include <string.h>
+
 static void walk_expr(struct ir_expr *e, ir_visit *visit, void *ctx)
 {
     if (!e) return;
@@ -47,6 +49,20 @@ struct ir_expr *ir_map(struct arena *a, struct ir_expr *e, ir_replace *with, voi
             if (e->kind != E_reduce || copy->args[i]->axes[k] != e->axis) ir_add_axis(copy, copy->args[i]->axes[k]);
     }
     return copy;
+}
+
+struct ir_stmt *ir_map_stmt(struct arena *a, const struct ir_stmt *s, ir_change *with, void *ctx)
+{
+    struct ir_stmt *c = new(a, struct ir_stmt);
+    *c = *s;
+    struct ir_expr **own[] = { &c->expr, &c->expr2, &c->expr3, &c->mask, &c->step };
+    for (int i = 0; i < COUNT(own); i++)
+        if (*own[i]) *own[i] = with(ctx, *own[i]);
+    memset(&c->index, 0, sizeof c->index);
+    memset(&c->factors, 0, sizeof c->factors);
+    for (int i = 0; i < s->index.n; i++) vec_push(a, &c->index, with(ctx, s->index.at[i]));
+    for (int i = 0; i < s->factors.n; i++) vec_push(a, &c->factors, with(ctx, s->factors.at[i]));
+    return c;
 }
 
 bool ir_same(const struct ir_expr *x, const struct ir_expr *y)

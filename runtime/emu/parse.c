@@ -826,17 +826,24 @@ static int arguments(struct parser *p, struct emu_symbol **out)
     return n;
 }
 
+/* The head of a parameter of an entry or a function: ".param .b32 name". */
+static struct variable parameter(struct parser *p)
+{
+    struct variable v = {0};
+    if (!take_word(p, ".param"))
+        fail(p, "expected .param");
+    variable_head(p, &v);
+    variable_name(p, &v);
+    return v;
+}
+
 static void bind(struct parser *p, struct emu_symbol *const *arg, int n)
 {
     int i = 0;
     if (!take_punct(p, '('))
         return;
     while (!is_punct(p, ')')) {
-        struct variable v = {0};
-        if (!take_word(p, ".param"))
-            fail(p, "expected .param");
-        variable_head(p, &v);
-        variable_name(p, &v);
+        struct variable v = parameter(p);
         if (i == n)
             fail(p, "a call of this function gives fewer arguments");
         declare(p, v.name)->symbol = arg[i++];
@@ -955,11 +962,7 @@ static void parameters(struct parser *p)
     if (!take_punct(p, '('))
         return;
     while (!is_punct(p, ')')) {
-        struct variable v = {0};
-        if (!take_word(p, ".param"))
-            fail(p, "expected .param");
-        variable_head(p, &v);
-        variable_name(p, &v);
+        struct variable v = parameter(p);
         struct emu_symbol *s = declare_symbol(p, &v, EMU_PARAM);
         s->address = align_up(p->entry->param_bytes, v.align);
         p->entry->param_bytes = (uint32_t)(s->address + v.bytes);
