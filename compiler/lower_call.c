@@ -118,6 +118,7 @@ static struct ir_expr *count_call(struct lower *L, const struct node *n, enum ir
 
 static struct ir_expr *leaf_call(struct lower *L, const struct node *n, enum ir_expr_kind k)
 {
+    if (L->in_spec && (k == E_unit || k == E_units)) diag_error(L->d, n->span, "a spec says what a kernel computes, not by whom: '%s' has no value in it", n->name);
     struct ir_expr *e = ir_leaf(L->a, k, NULL);
     e->span = n->span;
     return e;

@@ -2,7 +2,7 @@
  *
  *   grid (i, j)                 task = unit; j = task % tiles(j), i = task / tiles(j)
  *   grid persistent (i, j)      for task = unit, task < tasks, task += units { ... }
- *   ... order f(i, args)        (i, j) = f(task, tiles(i), tiles(j), args)
+ *   ... order f(i, args)        (i, j) = f(task, tiles(i), tiles(j), args); of one axis, i = f(task, tiles(i), args)
  *   ... in it(args)             the iterator's statements, with `yield (a, b)` become: names = a, b; the rest
  *
  * The rest is what depends on the task: axes placed by it, lets, and `body`, where each role's program stands. */
@@ -171,7 +171,8 @@ static void split_number(struct lower *L, struct ir_expr *u, struct ir_expr **co
 static bool ordered_tiles(struct lower *L, const struct node *order, struct ir_expr *u, struct ir_expr **count, struct ir_expr **tile)
 {
     struct laxis *first = order->list.n ? lower_axis_name(L, order->list.at[0]) : NULL;
-    if (L->grid.n < 2 || !first || (first != L->grid.at[0] && first != L->grid.at[1])) {
+    int axes = L->grid.n < 2 ? 1 : 2;
+    if (!L->grid.n || !first || (first != L->grid.at[0] && first != L->grid.at[axes - 1])) {
         diag_error(L->d, order->span, "an order takes one of the grid's first two axes as its first argument");
         diag_note(L->d, order->span, "order %s(%s, ...)", order->name, L->grid.n ? L->grid.at[0]->name : "i");
         return false;
@@ -186,14 +187,14 @@ static bool ordered_tiles(struct lower *L, const struct node *order, struct ir_e
         u = lower_keep(L, "task", ir_binary(L->a, E_mod, u, plane));
     }
     split_number(L, slow, count, 2, tile);
-    struct ir_expr *args[] = {u, count[p], count[q]}, *out[2];
-    int n = lower_inline(L, order, args, 3, out, 2);
-    if (n != 2) {
-        if (n >= 0) diag_error(L->d, order->span, "'%s' gives %d results; an order gives two tile numbers", order->name, n);
+    struct ir_expr *args[] = {u, count[p], axes > 1 ? count[q] : NULL}, *out[2];
+    int n = lower_inline(L, order, args, 1 + axes, out, axes);
+    if (n != axes) {
+        if (n >= 0) diag_error(L->d, order->span, "'%s' gives %d results; this order gives %d", order->name, n, axes);
         return false;
     }
     tile[p] = out[0];
-    tile[q] = out[1];
+    if (axes > 1) tile[q] = out[1];
     return true;
 }
 

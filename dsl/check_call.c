@@ -8,7 +8,7 @@ enum builtin_where { ANY, AXIS, TASK, GIVEN, THREAD };
 static const struct {
     enum place place;
     const char *name;
-} only[] = { [TASK] = { IN_ITER, "an iter" }, [GIVEN] = { IN_GIVEN, "given" }, [THREAD] = { IN_THREAD, "par and each" } };
+} only[] = { [TASK] = { IN_ITER | IN_FN, "an iter or a fn" }, [GIVEN] = { IN_GIVEN, "given" }, [THREAD] = { IN_THREAD, "par and each" } };
 
 enum builtin_type { NONE, JOIN, F32, I32, BOOL, BITS };
 static const struct builtin {
@@ -68,7 +68,7 @@ static struct info tensor_arg(struct check *c, struct node *x)
 
 static struct info builtin_call(struct check *c, struct node *n, const struct builtin *b)
 {
-    bool allowed = b->where == ANY || b->where == AXIS || c->place == only[b->where].place;
+    bool allowed = b->where == ANY || b->where == AXIS || (c->place & only[b->where].place) != 0;
     if (!allowed) diag_error(c->diag, n->span, "'%s' is called in %s only", n->name, only[b->where].name);
     if (!count_args(c, n, b->least, b->most)) {
         for (int i = 0; i < n->list.n; i++) tensor_arg(c, n->list.at[i]);

@@ -263,20 +263,23 @@ static void unknown_order(struct check *c, struct node *call)
         if (c->callables.at[i]->kind == N_fn) vec_push(c->arena, &names, c->callables.at[i]->name);
     const char *near = diag_nearest(call->name, names.at, names.n);
     diag_error(c->diag, call->name_span, "there is no fn '%s'%s%s%s", call->name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    diag_note(c->diag, call->name_span, "an order f(i, n) is a fn f(u, ti, tj, n) that gives two tile numbers; grid.dgk has grouped");
+    diag_note(c->diag, call->name_span, "an order f(i, n) is a fn f(u, ti, tj, n) that gives two tile numbers, of a grid of one axis f(u, ti, n) that gives one; grid.dgk has some");
 }
 
-/* order f(i, args): the tiles of task u are f(u, tiles(i), tiles(j), args). */
+/* order f(i, args): the tiles of task u are f(u, tiles(i), tiles(j), args); of a grid of one axis, the tile is f(u, tiles(i), args). */
 static void order(struct check *c, struct node *call)
 {
+    static const char *const results[] = { "", "one result", "two results" };
+    int axes = c->grid->list.n < 2 ? 1 : 2;
     struct node *fn = check_callable(c, call->name);
     if (!fn || fn->kind != N_fn) {
         unknown_order(c, call);
         return;
     }
     call->decl = fn;
-    if (fn->list.n != call->list.n + 2 || check_returns(fn) != 2) {
-        diag_error(c->diag, call->span, "an order is a fn of %d arguments with two results; '%s' has %d and %d", call->list.n + 2, fn->name, fn->list.n, check_returns(fn));
+    if (fn->list.n != call->list.n + axes || check_returns(fn) != axes) {
+        diag_error(c->diag, call->span, "an order is a fn of %d arguments with %s; '%s' has %d and %d", call->list.n + axes, results[axes], fn->name, fn->list.n,
+                   check_returns(fn));
         diag_note(c->diag, fn->name_span, "declared here; the task's number and the counts of tiles come before the rest");
     }
     struct node *x = call->list.n ? call->list.at[0] : NULL;
@@ -284,7 +287,7 @@ static void order(struct check *c, struct node *call)
     if (s) x->decl = s->decl;
     bool one = false;
     for (int i = 0; i < c->grid->list.n && i < 2; i++) one |= x && c->grid->list.at[i]->name == x->name;
-    if (!s || (s->kind != SYM_bad && !one) || c->grid->list.n < 2)
+    if (!s || (s->kind != SYM_bad && !one))
         diag_error(c->diag, x ? x->span : call->span, "an order takes one of the grid's first two axes first");
     for (int i = 1; i < call->list.n; i++) check_positive(c, call->list.at[i], "what an order takes");
 }

@@ -341,7 +341,7 @@ static void for_axis(struct check *c, struct node *n)
     } else if (!s->node->d) {
         diag_error(c->diag, n->name_span, "axis '%s' has no tiles to walk: it is taken whole", n->name);
         diag_note(c->diag, s->at, "declared here without 'by'");
-    } else if (s->parent && !s->parent->in_grid && !s->parent->walked && s->parent->node->d) {
+    } else if (s->parent && !check_has_tile(s->parent) && s->parent->node->d) {
         diag_error(c->diag, n->name_span, "axis '%s' lies inside '%s', which has no current tile here", n->name, s->parent->name);
         diag_note(c->diag, s->at, "declared here; write 'for %s for %s'", s->parent->name, n->name);
     }
