@@ -67,6 +67,12 @@ struct gen_field {
     struct field_plan *plan;  /* pipe.h */
 };
 
+/* One panel, or several that lie as one would: offsets are linear in the column. */
+static inline bool pipe_in_one_panel(const struct gen_field *f)
+{
+    return f->panels == 1 || (f->rows == 1 && !f->swizzle && f->panel_bytes * 8 == f->per_panel * f->elem_bits);
+}
+
 struct gen_pipe {
     struct ir_pipe *ir;
     int depth, slot_bytes, offset; /* offset of slot 0 in shared memory */
@@ -220,7 +226,8 @@ void gen_fill(struct gen *g, struct ir_stmt *s);                 /* S_fill, insi
 struct gen_field *pipe_field(struct gen *g, const struct ir_field *f);
 struct gen_pipe *pipe_of(struct gen *g, const struct ir_pipe *p);
 struct opd pipe_field_base(struct gen *g, const struct ir_field *f); /* shared address of the field in the slot held now */
-/* Shared address of the element at coordinates relative to the window's origin. */
+/* Bytes from there to the element at coordinates relative to the window's origin; and its shared address. */
+struct opd pipe_offset(struct gen *g, const struct ir_field *f, const struct opd *rel);
 struct opd pipe_element(struct gen *g, const struct ir_field *f, const struct opd *rel);
 /* Arrives on empty[index] of the pipe once per warp of the role (lane 0), under pred (imm 1: always). */
 void pipe_release(struct gen *g, struct gen_pipe *p, struct opd index, struct opd pred);

@@ -126,7 +126,7 @@ static struct opd element_offset(struct gen *g, const struct gen_field *f, struc
     struct lir *l = g->l;
     if (f->scales) row = scale_row(g, row);
     struct opd in_panel = col, off = opd_imm(0);
-    if (f->panels > 1) {
+    if (!pipe_in_one_panel(f)) {
         off = lir_mul(l, lir_div(l, col, opd_imm(f->per_panel), true), opd_imm(f->panel_bytes));
         in_panel = lir_mod(l, col, opd_imm(f->per_panel), true);
     }
@@ -147,10 +147,15 @@ static struct opd flat_row(struct gen *g, const struct gen_field *f, const struc
     return row;
 }
 
+struct opd pipe_offset(struct gen *g, const struct ir_field *f, const struct opd *rel)
+{
+    const struct gen_field *gf = f->cg;
+    return element_offset(g, gf, flat_row(g, gf, rel), rel[gf->inner]);
+}
+
 struct opd pipe_element(struct gen *g, const struct ir_field *f, const struct opd *rel)
 {
-    struct gen_field *gf = f->cg;
-    return lir_add(g->l, pipe_field_base(g, f), element_offset(g, gf, flat_row(g, gf, rel), rel[gf->inner]));
+    return lir_add(g->l, pipe_field_base(g, f), pipe_offset(g, f, rel));
 }
 
 /* ---- produce ---- */

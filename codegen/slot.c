@@ -1,19 +1,27 @@
 /* slot - reads of the slot held now, by ordinary loads from shared memory.
  *
- * Elements that lie next to each other in a row's 16-byte chunk share an address: a chunk is never split by a swizzle. */
+ * Elements that lie next to each other in a row's 16-byte chunk share an address: a chunk is never split by a swizzle.
+ *
+ * A coordinate is what the thread adds (origin, lane, warp) plus a constant of the register. A swizzle is linear in the bits of
+ * the offset, by exclusive or: where the two have no bit in common, swizzled offsets of both are xored to give that of the sum.
+ * Bits that the thread's part cannot have add as well as they xor, so that they go into the instruction's constant offset:
+ * addresses differ by the few bits that both have. */
 #include "codegen/eval.h"
+
+#include <string.h>
 
 /* One coordinate of the field, relative to its window: base + k[r], or value[r]. */
 struct slot_dim {
     bool linear;
     struct opd base, *value;
-    int64_t divisor;
+    uint32_t bits;            /* those that base may have */
+    int64_t divisor;          /* of all coordinates with k[r] = 0, constant part and all */
     int *k;
     int axis;                 /* of the layout, where the coordinate is `from` + that axis'; -1: it is not */
     struct opd from;
 };
 struct slot_chunk {
-    int key[IR_RANK];
+    int key[IR_RANK + 1];     /* coordinates, -1; or 0s and, of an address that is split, the bits flipped */
     struct opd at;
 };
 struct slot_access {
@@ -23,7 +31,37 @@ struct slot_access {
     int regs;
     struct slot_dim dim[IR_RANK];
     VEC(struct slot_chunk) chunks;
+    struct opd split;         /* the offset that the thread's part of the coordinates gives, where addresses are split */
 };
+
+/* ---- bits that a number may have */
+
+static uint32_t bits_from_lowest(uint32_t a) { return ~(a & -a) + 1; }
+
+static uint32_t bits_add(uint32_t a, uint32_t b) { return a & b ? bits_from_lowest(a | b) : a | b; }
+
+static uint32_t bits_times(uint32_t a, int64_t by)
+{
+    uint32_t low = (uint32_t)by & -(uint32_t)by;
+    return (int64_t)low == by ? a * low : bits_from_lowest((a & -a) * low);
+}
+
+/* Of a multiple of n; 0: the number is 0. */
+static uint32_t bits_multiple(int64_t n) { return bits_from_lowest((uint32_t)n); }
+
+static uint32_t bits_of_lanes(const struct layout *lay, int axis)
+{
+    uint32_t all = 0;
+    for (int i = 0; i < lay->n; i++) {
+        const struct lay_digit *d = &lay->digit[i];
+        uint32_t below = 1;
+        while (below < (uint32_t)d->extent) below *= 2;
+        if (d->place != LAY_REG && d->axis == axis) all = bits_add(all, bits_times(below - 1, d->stride));
+    }
+    return all;
+}
+
+/* ---- coordinates */
 
 /* Uniform part of an index less the window's origin. */
 static struct opd from_origin(struct gen *g, const struct linear *f, const struct ir_axis *x, int64_t *divisor)
@@ -99,8 +137,13 @@ static void plan_dim(struct gen *g, struct slot_access *a, int i, const struct i
     d->axis = d->linear && f.n == 1 && f.coef[0] == 1 ? eval_index(a->lay, f.axes[0]) : -1;
     if (d->linear) {
         d->base = d->from = from_origin(g, &f, x, &d->divisor);
+        bool fixed = d->from.kind == OPD_IMM;
+        d->bits = fixed ? 0 : bits_multiple(d->divisor);
+        for (int r = 0; r < a->regs && fixed; r++) d->k[r] = (int)d->from.imm;
+        if (fixed) d->base = opd_imm(0);
         for (int j = 0; j < f.n; j++) {
             int axis = eval_index(a->lay, f.axes[j]);
+            d->bits = bits_add(d->bits, bits_times(bits_of_lanes(a->lay, axis), f.coef[j]));
             d->base = lir_mad(g->l, eval_lane_part(g, a->lay, axis), opd_imm(f.coef[j]), d->base);
             d->divisor = gcd(d->divisor, f.coef[j] * eval_lane_divisor(a->lay, axis));
             for (int r = 0; r < a->regs; r++) d->k[r] += f.coef[j] * layout_reg_offset(a->lay, r, axis);
@@ -128,47 +171,65 @@ static int chunk_of(const struct slot_access *a)
     return n;
 }
 
-/* Rows one after the other, not swizzled, in one panel: bytes from the first element are the same everywhere. */
-static bool is_flat(const struct slot_access *a)
+/* The offset of register r is that of the thread's part and a constant: `within` is added to it, after the bits `flip` are flipped. */
+static bool is_split(struct gen *g, const struct slot_access *a, int r, int *flip, int *within)
 {
-    for (int i = 0; i < a->field->naxes; i++)
-        if (!a->dim[i].linear) return false;
-    return !a->place->swizzle && a->place->panels == 1;
+    const struct gen_field *f = a->place;
+    bool one = pipe_in_one_panel(f), flat = one && !f->swizzle && f->elem_bits >= 8;
+    struct opd k[IR_RANK] = { opd_imm(0) };
+    uint32_t row = 0, line, low = f->swizzle ? (uint32_t)f->swizzle * 8 - 1 : 0; /* bits that a swizzle looks at, and those below */
+    int64_t rows = 0, pitch = 1;
+    for (int i = a->field->naxes - 1; i >= 0; i--) {
+        const struct slot_dim *d = &a->dim[i];
+        if (!d->linear || (d->k[r] < 0 && !flat)) return false;
+        k[i] = opd_imm(d->k[r]);
+        if (i == f->inner) continue;
+        row = bits_add(row, bits_times(d->bits, pitch));
+        rows += d->k[r] * pitch;
+        pitch *= a->field->axes[i]->tile;
+    }
+    uint32_t col = a->dim[f->inner].bits, cols = (uint32_t)a->dim[f->inner].k[r], panel = (uint32_t)f->per_panel;
+    if (f->scales || (!one && (panel & (panel - 1) || col & cols & (panel - 1)))) return false;
+    if (!one) col &= panel - 1, cols &= panel - 1;
+    line = bits_add(bits_times(row, f->span), (uint32_t)((uint64_t)col * (uint32_t)f->elem_bits / 8));
+    if (line & low & ((uint32_t)rows * (uint32_t)f->span + cols * (uint32_t)f->elem_bits / 8)) return false;
+    uint32_t chunks = f->swizzle ? (uint32_t)f->swizzle - 16 : 0;
+    *within = (int)pipe_offset(g, a->field, k).imm;
+    *flip = (int)((line | line >> 3) & chunks) & *within;
+    *within -= *flip;
+    return true;
 }
 
-static int flat_offset(const struct slot_access *a, int r)
+static struct opd known_chunk(const struct slot_access *a, const struct slot_chunk *c)
 {
-    int row = 0;
+    for (int i = 0; i < a->chunks.n; i++)
+        if (!memcmp(a->chunks.at[i].key, c->key, sizeof c->key)) return a->chunks.at[i].at;
+    return (struct opd){ 0 };
+}
+
+static struct opd make_chunk(struct gen *g, struct slot_access *a, const int *key)
+{
+    struct opd rel[IR_RANK] = { opd_imm(0) }, offset = a->split;
     for (int i = 0; i < a->field->naxes; i++)
-        if (i != a->place->inner) row = row * a->field->axes[i]->tile + a->dim[i].k[r];
-    return row * a->place->span + a->dim[a->place->inner].k[r] * a->place->elem_bits / 8;
+        rel[i] = a->dim[i].linear ? lir_add(g->l, a->dim[i].base, opd_imm(key[i])) : a->dim[i].value[key[i]];
+    if (key[IR_RANK] < 0 || opd_none(offset)) offset = pipe_offset(g, a->field, rel);
+    if (key[IR_RANK] >= 0) a->split = offset, offset = lir_xor(g->l, offset, opd_imm(key[IR_RANK]));
+    return lir_in_reg(g->l, lir_add(g->l, pipe_field_base(g, a->field), offset), RC_B32);
 }
 
 static struct opd chunk_address(struct gen *g, struct slot_access *a, int r, int chunk, int *offset)
 {
     struct slot_chunk c = { .at = { 0 } };
-    struct opd rel[IR_RANK] = { opd_imm(0) };
-    if (is_flat(a)) {
-        *offset = flat_offset(a, r);
-        for (int i = 0; i < a->field->naxes; i++) rel[i] = a->dim[i].base;
-        if (!a->chunks.n) {
-            c.at = lir_in_reg(g->l, pipe_element(g, a->field, rel), RC_B32);
-            vec_push(g->arena, &a->chunks, c);
-        }
-        return a->chunks.at[0].at;
+    int inner = a->place->inner, flip = 0, within = a->dim[inner].linear ? (int)floor_mod(a->dim[inner].k[r], chunk) : 0;
+    bool split = is_split(g, a, r, &flip, offset);
+    if (!split) *offset = within * a->place->elem_bits / 8;
+    for (int i = 0; i < a->field->naxes && !split; i++) c.key[i] = a->dim[i].k[r] - (i == inner ? within : 0);
+    c.key[IR_RANK] = split ? flip : -1;
+    c.at = known_chunk(a, &c);
+    if (opd_none(c.at)) {
+        c.at = make_chunk(g, a, c.key);
+        vec_push(g->arena, &a->chunks, c);
     }
-    int inner = a->place->inner, within = a->dim[inner].linear ? (int)floor_mod(a->dim[inner].k[r], chunk) : 0;
-    *offset = within * a->place->elem_bits / 8;
-    for (int i = 0; i < a->field->naxes; i++) c.key[i] = a->dim[i].k[r] - (i == inner ? within : 0);
-    for (int i = 0; i < a->chunks.n; i++) {
-        bool same = true;
-        for (int k = 0; k < a->field->naxes; k++) same &= a->chunks.at[i].key[k] == c.key[k];
-        if (same) return a->chunks.at[i].at;
-    }
-    for (int i = 0; i < a->field->naxes; i++)
-        rel[i] = a->dim[i].linear ? lir_add(g->l, a->dim[i].base, opd_imm(c.key[i])) : a->dim[i].value[c.key[i]];
-    c.at = lir_in_reg(g->l, pipe_element(g, a->field, rel), RC_B32);
-    vec_push(g->arena, &a->chunks, c);
     return c.at;
 }
 
