@@ -3,7 +3,7 @@
 from dgk._record import recorded
 
 from ._common import arch_major, ceil_div, device_of, dtype_is, is_fp4, kernel, launch, require, settings, torch
-from ._layout import get_mn_major_tma_aligned_packed_ue8m0_tensor, get_mn_major_tma_aligned_tensor, get_tma_aligned_size
+from ._layout import get_mn_major_tma_aligned_packed_ue8m0_tensor, get_mn_major_tma_aligned_tensor, get_tma_aligned_size, is_in_boxes, joined
 
 
 def _accumulates(m, n, k, d, c):
@@ -76,8 +76,11 @@ def _unpacked(sf, k, gran_k):
 
 
 def rows_scales(sf, k, gran_k):
-    """A scale per row and granule as the kernels read it: [k / gran_k, mn], M-major in whole 16 bytes."""
-    sf = _unpacked(sf, k, gran_k) if dtype_is(sf, "int32") else get_mn_major_tma_aligned_tensor(sf)
+    """A scale per row and granule as the kernels read it: [k / gran_k, mn], in whole 16 bytes along either; laid out anew only where it is neither."""
+    if dtype_is(sf, "int32"):
+        sf = _unpacked(sf, k, gran_k)
+    elif not (dtype_is(sf, "float32") and is_in_boxes(sf)):
+        sf = get_mn_major_tma_aligned_tensor(sf)
     return sf.transpose(-1, -2)
 
 
@@ -222,8 +225,8 @@ def fp8_einsum(expr, a, b, d, c=None, recipe=(1, 128, 128)):
                                   "scales of (1, 128, 128), or einsum in bf16")
     require(c is None, f"{expr} takes no c")
     if a.shape[0]:
-        by_head = get_mn_major_tma_aligned_tensor(sfa.transpose(0, 1))  # [h, b, r / 128], along b in whole 16 bytes
-        launch(kernel("fp8_einsum.dgk", symbol="dgk_fp8_einsum_gemm_"), A=a, SA=by_head.transpose(1, 2), W=b, SW=block_scales(sfb), O=d)
+        launch(kernel("fp8_einsum.dgk", symbol="dgk_fp8_einsum_gemm_"), A=a, SA=rows_scales(sfa.transpose(0, 1), a.shape[-1], 128), W=b,
+               SW=block_scales(sfb), O=d)
 
 
 # ---- grouped -----------------------------------------------------------------------------------------------------------
@@ -261,8 +264,7 @@ def m_grouped_fp8_fp4_gemm_nt_masked(a, b, d, masked_m, expected_m, recipe=None,
     groups, rows, k = a.shape
     require(sfa.dim() == 3 and tuple(sfa.shape[:2]) == (groups, rows), "sfa has a row of scales for each row of a")
     require(tuple(d.shape) == (groups, rows, b.shape[1]), f"d is [{', '.join(map(str, d.shape))}], [{groups}, {rows}, {b.shape[1]}] is wanted")
-    sfa = rows_scales(sfa.reshape(groups * rows, -1), k, 128).transpose(-1, -2)
-    _grouped((a.reshape(groups * rows, k), sfa), (b, sfb), d.view(groups * rows, -1), masked_m, rows, "masked")
+    _grouped((a.reshape(groups * rows, k), joined(sfa)), (b, sfb), d.view(groups * rows, -1), masked_m, rows, "masked")
 
 
 m_grouped_fp8_gemm_nt_contiguous = m_grouped_fp8_fp4_gemm_nt_contiguous
@@ -320,4 +322,5 @@ def k_grouped_fp8_gemm_nt_contiguous(a, b, d, ks_cpu=None, grouped_layout=None, 
 
 __all__ = [n for n in dir() if n[0] != "_" and n not in
            ("arch_major", "ceil_div", "device_of", "dtype_is", "is_fp4", "kernel", "launch", "require", "settings", "torch", "rows_scales", "block_scales",
-            "recipes", "recorded", "get_mn_major_tma_aligned_packed_ue8m0_tensor", "get_mn_major_tma_aligned_tensor", "get_tma_aligned_size")]
+            "recipes", "recorded", "get_mn_major_tma_aligned_packed_ue8m0_tensor", "get_mn_major_tma_aligned_tensor", "get_tma_aligned_size", "is_in_boxes",
+            "joined")]

@@ -19,6 +19,7 @@ gemms bf16_gemm bf16_gemm ""
 gemms bf16_gemm bf16_gemm "-D ACC=1"
 gemms bf16_gemm bf16_gemm "-D OUT=f32 -D ACC=1 --inner A=0 --inner B=0"
 gemms fp8_gemm fp8_gemm "-D S=f32 -D G=128 -D GN=128 --inner SB=1"
+gemms fp8_gemm fp8_gemm "-D S=f32 -D G=128 -D GN=128 --inner SA=0 --inner SB=1"
 chosen fp8_gemm fp8_gemm "-D S=f32 -D G=128 -D GN=1 -D OUT=f32 -D ACC=1" M=2112,N=7168,K=4096 M=576,N=7168,K=4096 M=7168,N=16384,K=4096
 for way in "OUT=f32 -D WT=f32" "OUT=f32 -D COMP=1" "OUT=bf16 -D WT=bf16 -D COMP=1" "OUT=bf16 -D CLEAN=1" "OUT=f32 -D WT=bf16 -D CLEAN=1"; do
     chosen mqa_logits mqa_logits "-D $way" S=2048,H=64,C=128,T=8192,TL=8192 S=2048,H=64,C=32,T=8192,TL=8192 S=2048,H=32,C=128,T=8192,TL=8192 \
@@ -31,7 +32,9 @@ for way in contiguous,32768 masked,4 psum,4; do
     IFS=, read -r layout x <<S
 $way
 S
-    chosen m_grouped m_grouped_fp8 "-D LAYOUT=$layout" R=32768,K=7168,G=4,N=6144,X=$x,PITCH=8192 R=32768,K=2048,G=4,N=4096,X=$x,PITCH=8192
+    for rows in "" "--inner SA=0"; do
+        chosen m_grouped m_grouped_fp8 "-D LAYOUT=$layout $rows" R=32768,K=7168,G=4,N=6144,X=$x,PITCH=8192 R=32768,K=2048,G=4,N=4096,X=$x,PITCH=8192
+    done
     chosen m_grouped_bf16 m_grouped_bf16 "-D LAYOUT=$layout" R=32768,K=7168,G=4,N=6144,X=$x,PITCH=8192 R=32768,K=2048,G=4,N=4096,X=$x,PITCH=8192
     chosen m_grouped_bf16 m_grouped_bf16 "-D LAYOUT=$layout --inner B=1" R=32768,K=3072,G=4,N=7168,X=$x,PITCH=8192
 done
@@ -42,7 +45,11 @@ chosen hc_prenorm tf32_hc_prenorm_gemm "-D SPLIT=1" M=137,N=24,K=7680,P=16 M=819
 chosen einsum bhr_hdr_bhd "" B=4,H=128,R=512,D=128 B=128,H=8,R=4096,D=1024 B=8192,H=128,R=512,D=128
 chosen einsum bhr_hdr_bhd "--inner W=1" B=32,H=128,R=128,D=512 B=8192,H=8,R=1024,D=4096
 chosen einsum bmk_bnk_mn "" S=129,M=128,N=384,K=128 S=4096,M=256,N=256,K=256 S=8192,M=384,N=128,K=384
-chosen fp8_einsum fp8_bhr_hdr_bhd "" B=4,H=8,R=4096,D=1024 B=128,H=8,R=4096,D=1024 B=8192,H=8,R=4096,D=1024
-chosen skip_head_mid fp8_gemm_skip_head_mid "" M=128,N=32768,K=512,ND=40960 M=4096,N=8192,K=512,ND=10240
+for rows in "" "--inner SA=1"; do
+    chosen fp8_einsum fp8_bhr_hdr_bhd "$rows" B=4,H=8,R=4096,D=1024 B=128,H=8,R=4096,D=1024 B=8192,H=8,R=4096,D=1024
+done
+for rows in "" "--inner SA=0"; do
+    chosen skip_head_mid fp8_gemm_skip_head_mid "$rows" M=128,N=32768,K=512,ND=40960 M=4096,N=8192,K=512,ND=10240
+done
 echo "$pass passed, $fail failed"
 [ $fail -eq 0 ]

@@ -80,7 +80,7 @@ def scaled(x, s, rows, gran=128):
     return x * np.repeat(np.repeat(s, rows, 0), gran, 1)[:x.shape[0], :x.shape[1]]
 
 
-@pytest.mark.parametrize("m, n, k", [(33, 192, 256), (64, 128, 640)])
+@pytest.mark.parametrize("m, n, k", [(33, 192, 256), (64, 128, 640), (20, 64, 512)])
 def test_fp8_blocks(m, n, k):
     a, b = numbers(m, k), numbers(n, k)
     sa, sb = 2.0 ** rng.integers(-2, 3, (m, k // 128)), 2.0 ** rng.integers(-2, 3, (-(-n // 128), k // 128))
@@ -252,26 +252,49 @@ def test_einsum_of_turned_weights():
     assert close(value(d), np.einsum("bhd,hdr->bhr", a, b), 1e-5)
 
 
-def test_columns_between_heads_stay():
-    m, n, k = 64, 256, 128
-    a, b = numbers(m, k), numbers(n, k)
-    one = lambda *shape: tensor(np.ones(shape), torch.float32)
+@pytest.mark.parametrize("k", [128, 512, 640])
+def test_columns_between_heads_stay(k):
+    m, n = 64, 256
+    a, b, sa, sb = numbers(m, k), numbers(n, k), 2.0 ** rng.integers(-2, 3, (m, k // 128)), 2.0 ** rng.integers(-2, 3, (n // 128, k // 128))
     d = torch.zeros((m, 320), dtype=torch.bfloat16)
-    deep_gemm.fp8_gemm_nt_skip_head_mid((tensor(a, torch.float8_e4m3fn), one(m, 1)), (tensor(b, torch.float8_e4m3fn), one(2, 1)), d, (128, 64, 128))
-    want = a @ b.T
+    deep_gemm.fp8_gemm_nt_skip_head_mid((tensor(a, torch.float8_e4m3fn), tensor(sa, torch.float32)),
+                                        (tensor(b, torch.float8_e4m3fn), tensor(sb, torch.float32)), d, (128, 64, 128))
+    want = scaled(a, sa, 1) @ scaled(b, sb, 128).T
     assert close(value(d)[:, :128], want[:, :128], 1e-5) and (value(d)[:, 128:192] == 0).all() and close(value(d)[:, 192:], want[:, 128:], 1e-5)
 
 
-def test_masked_groups():
-    g, rows, n, k = 2, 128, 128, 128
+def turned(s):
+    """The same scales, M-major."""
+    return tensor(np.ascontiguousarray(s.swapaxes(-1, -2)), torch.float32).transpose(s.ndim - 2, s.ndim - 1)
+
+
+@pytest.mark.parametrize("rows, k", [(128, 128), (72, 512), (72, 640)])
+@pytest.mark.parametrize("lie", [lambda s: tensor(s, torch.float32), turned])
+def test_masked_groups(rows, k, lie):
+    g, n = 2, 128
     a, b = numbers(g, rows, k), numbers(g, n, k)
-    sa, sb = np.ones((g, rows, 1)), np.ones((g, 1, 1))
+    sa, sb = 2.0 ** rng.integers(-2, 3, (g, rows, k // 128)), np.ones((g, 1, k // 128))
     d = torch.zeros((g, rows, n), dtype=torch.bfloat16)
     used = np.array([5, 70], np.int32)
-    deep_gemm.m_grouped_fp8_gemm_nt_masked((tensor(a, torch.float8_e4m3fn), tensor(sa, torch.float32)), (tensor(b, torch.float8_e4m3fn), tensor(sb, torch.float32)),
+    deep_gemm.m_grouped_fp8_gemm_nt_masked((tensor(a, torch.float8_e4m3fn), lie(sa)), (tensor(b, torch.float8_e4m3fn), tensor(sb, torch.float32)),
                                            d, tensor(used, torch.int32), 64)
     for i in range(g):
-        assert close(value(d)[i, :used[i]], (a[i] @ b[i].T)[:used[i]], 1e-5)
+        assert close(value(d)[i, :used[i]], (scaled(a[i], sa[i], 1) @ b[i].T)[:used[i]], 1e-5)
+
+
+@pytest.mark.parametrize("k, launches", [(512, 1), (640, 2)])
+def test_scales_in_rows_are_read_as_they_lie(monkeypatch, k, launches):
+    seen, call = [], dgk.Kernel._call
+    monkeypatch.setattr(dgk.Kernel, "_call", lambda self, *args, **named: (seen.append(self.path), call(self, *args, **named))[1])
+    a, b, s = torch.zeros((64, k), dtype=torch.float8_e4m3fn), torch.zeros((256, k), dtype=torch.float8_e4m3fn), torch.ones((64, k // 128), dtype=torch.float32)
+    blocks, d = torch.ones((2, k // 128), dtype=torch.float32), torch.empty((64, 256), dtype=torch.bfloat16)
+    deep_gemm.fp8_gemm_nt((a, s), (b, blocks), d)
+    assert len(seen) == launches
+    deep_gemm.fp8_gemm_nt_skip_head_mid((a, s), (b, blocks), torch.empty((64, 320), dtype=torch.bfloat16), (128, 64, 128))
+    assert len(seen) == 2 * launches
+    deep_gemm.fp8_einsum("bhr,hdr->bhd", (a.view(32, 2, k), s.view(32, 2, k // 128)), (b.view(2, 128, k), blocks.view(2, 1, k // 128)),
+                         torch.empty((32, 2, 128), dtype=torch.bfloat16))
+    assert len(seen) == 3 * launches
 
 
 @pytest.mark.parametrize("form", ["nt", "nn"])
@@ -295,8 +318,9 @@ def test_masked_bf16_groups():
     assert all(close(value(d)[i, :used[i]], (a[i] @ b[i].T)[:used[i]], 1e-5) for i in range(g))
 
 
-def test_fp8_einsum():
-    b, h, d, r = 5, 2, 192, 256
+@pytest.mark.parametrize("r", [256, 512])
+def test_fp8_einsum(r):
+    b, h, d = 5, 2, 192
     x, w = numbers(b, h, r), numbers(h, d, r)
     sx, sw = 2.0 ** rng.integers(-2, 3, (b, h, r // 128)), 2.0 ** rng.integers(-2, 3, (h, 2, r // 128))
     out = torch.empty((b, h, d), dtype=torch.bfloat16)
