@@ -139,7 +139,8 @@ static uint64_t hash_of(const struct key *k)
 /* ---- recipes ------------------------------------------------------------------------------------------------- */
 
 struct step {
-    PyObject *make, *args, *named; /* a tensor is made: make(*args, **named); or, where make is NULL, a kernel launched */
+    PyObject *make, *args, *named;   /* a tensor is made: make(*args, **named); or, where make is NULL, a kernel launched */
+    PyObject *quickly, *quick_args;  /* the same in less time, but perhaps on another device; NULL: there is no such function */
     dgk_kernel *kernel;
     int device, n_values, n_places;
     dgk_value values[SLOTS];
@@ -225,11 +226,12 @@ static bool read_launch(struct step *s, PyObject *from)
     return true;
 }
 
-/* (make, args, named), or a launch. */
+/* (device, make, args, named, quickly, args), or a launch. */
 static bool read_step(struct step *s, PyObject *from)
 {
-    if (PyTuple_Size(from) != 3) return read_launch(s, from);
-    s->make = PyTuple_GetItem(from, 0), s->args = PyTuple_GetItem(from, 1), s->named = PyTuple_GetItem(from, 2);
+    if (PyTuple_Size(from) != 6) return read_launch(s, from);
+    if (!PyArg_ParseTuple(from, "iOOOOO", &s->device, &s->make, &s->args, &s->named, &s->quickly, &s->quick_args)) return false;
+    if (s->quickly == Py_None) s->quickly = NULL;
     return true;
 }
 
@@ -274,18 +276,24 @@ struct run {
     const struct dl_exchange *table;
 };
 
+/* x, where it lies on the step's device; else it goes. */
+static PyObject *there(PyObject *x, const struct step *s, struct dl_tensor *t)
+{
+    const struct dl_exchange *table = x ? exchange_of(x) : NULL;
+    if (table && !table->view(x, t) && t->device.type == DL_CUDA && t->device.id == s->device) return x;
+    if (x && !PyErr_Occurred()) PyErr_SetString(PyExc_RuntimeError, "a new tensor has no memory that a kernel could use");
+    Py_XDECREF(x);
+    return NULL;
+}
+
 static bool run_make(struct run *u, const struct step *s)
 {
     struct dl_tensor t;
-    PyObject *x = PyObject_Call(s->make, s->args, s->named);
-    const struct dl_exchange *table = x ? exchange_of(x) : NULL;
+    PyObject *x = s->quickly ? there(PyObject_Call(s->quickly, s->quick_args, NULL), s, &t) : NULL;
+    if (!x) PyErr_Clear(), x = there(PyObject_Call(s->make, s->args, s->named), s, &t);
     if (!x) return false;
+    u->at[LEAVES + u->n_made] = (uint64_t)(uintptr_t)t.data + t.byte_offset;
     u->made[u->n_made++] = x;
-    if (!table || table->view(x, &t)) {
-        if (!PyErr_Occurred()) PyErr_SetString(PyExc_RuntimeError, "a new tensor has no memory that a kernel could use");
-        return false;
-    }
-    u->at[LEAVES + u->n_made - 1] = (uint64_t)(uintptr_t)t.data + t.byte_offset;
     return true;
 }
 

@@ -39,6 +39,16 @@ def _range(t):
     return t.data_ptr(), t.data_ptr() + (last + 1) * t.element_size()
 
 
+@functools.lru_cache(maxsize=None)
+def _quick_empty(kind):
+    """empty_strided(shape, strides, dtype) as torch.compile's code calls it, on the current device of this kind; None: torch has no such function."""
+    try:
+        from torch._C._dynamo import guards
+    except ImportError:
+        return None
+    return getattr(guards, f"_empty_strided_{kind}", None)
+
+
 def _same(t, x):
     """A tensor comes back from an operator as another object."""
     return type(t) is type(x) and (t.data_ptr(), t.shape, t.stride(), t.dtype) == (x.data_ptr(), x.shape, x.stride(), x.dtype)
@@ -55,9 +65,9 @@ class Recording:
 
     def make(self, t):
         """A new tensor without contents; kept to the end, so that no other takes its place in memory."""
-        torch = sys.modules["torch"]
+        torch, form = sys.modules["torch"], (tuple(t.shape), tuple(t.stride()))
         self.made.append(t)
-        self.steps.append((torch.empty_strided, (tuple(t.shape), tuple(t.stride())), {"dtype": t.dtype, "device": t.device}))
+        self.steps.append((t.device.index or 0, torch.empty_strided, form, {"dtype": t.dtype, "device": t.device}, _quick_empty(t.device.type), (*form, t.dtype)))
 
     def _source(self, address):
         for base, tensors in ((0, self.leaves), (LEAVES, self.made)):

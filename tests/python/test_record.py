@@ -25,7 +25,8 @@ import dgk
 from dgk import _kernel, _native as N, _record, _tensor
 assert N.fast, "the extension was not built"
 
-# ---- torch's exchange table, saying that every tensor lies on cuda:0 ---------------------------------------------
+# ---- torch's exchange table, saying that every tensor lies on cuda:0, but those that are astray ------------------
+astray = []
 class Table(C.Structure):
     _fields_ = [("version", C.c_uint32 * 2), ("previous", C.c_void_p), ("other", C.c_void_p * 3), ("view", C.c_void_p), ("stream", C.c_void_p)]
 get, new = C.pythonapi.PyCapsule_GetPointer, C.pythonapi.PyCapsule_New
@@ -37,6 +38,7 @@ inner_view = VIEW(Table.from_address(get(torch.Tensor.__dlpack_c_exchange_api__,
 def view(x, out):
     status = inner_view(x, out)
     C.c_int32.from_address(out + 8).value = 2
+    C.c_int32.from_address(out + 12).value = int(any(x is t for t in astray))
     return status
 def stream(kind, device, out):
     out[0] = 0x55
@@ -121,6 +123,7 @@ same("fp8_paged_mqa_logits", lambda: (byte(4, 1, 64, 128), torch.zeros((20, 64, 
 same("get_mn_major_tma_aligned_tensor", lambda: (full(64, 4),))
 same("get_mn_major_tma_aligned_tensor", lambda: (full(2, 65, 5),))
 same("m_grouped_fp8_gemm_nt_masked", lambda: ((byte(2, 64, 512), full(2, 64, 4)), groups(), half(2, 64, 128), word(2), 4))
+same("m_grouped_fp8_gemm_nt_masked", lambda: ((byte(2, 64, 512), full(2, 4, 64).transpose(1, 2)), groups(), half(2, 64, 128), word(2), 4))
 same("m_grouped_bf16_gemm_nt_contiguous", lambda: (half(256, 64), half(2, 64, 64), half(256, 64), word(256)))
 same("tf32_hc_prenorm_gemm", lambda: (half(16, 64), full(8, 64), full(16, 8), full(16)))
 same("fp8_einsum", lambda: ("bhr,hdr->bhd", (byte(4, 2, 512), full(4, 2, 4)), groups(), half(4, 2, 128)))
@@ -147,6 +150,35 @@ for alignment in (128, 64, 128):
     for _ in range(3):
         plain, _ = launches(dg.m_grouped_bf16_gemm_nt_contiguous, args, dict(use_psum_layout=True))
         assert (alignment, float(alignment), 1) in plain[0][1], plain
+
+# new tensors come from torch's quick function; from the usual one where that makes them on another device, or cannot
+from torch._C._dynamo import guards
+usual, quick = torch.empty_strided, guards._empty_strided_cpu
+def made_by(quickly):
+    made, count = [], [0, 0]
+    def counted(which, f):
+        def call(*args, **named):
+            count[which] += 1
+            made.append(f(*args, **named))
+            return made[-1]
+        return call
+    torch.empty_strided, guards._empty_strided_cpu = counted(0, usual), counted(1, quickly)
+    _record._quick_empty.cache_clear()
+    _record.forget()
+    for _ in range(2):
+        out = dg.get_paged_mqa_logits_metadata(word(4, 1), 64, 132)
+    assert out is made[-1] and out.dtype == torch.int32 and tuple(out.shape) == (133, 2)
+    return count
+def far(*form):
+    astray.append(quick(*form))
+    return astray[-1]
+def refused(*form):
+    raise RuntimeError("no memory")
+assert made_by(quick) == [0, 1] and made_by(far) == [1, 1] and len(astray) == 1 and made_by(refused) == [1, 1]
+torch.empty_strided, guards._empty_strided_cpu = usual, quick
+_record._quick_empty.cache_clear()
+_record.forget()
+
 dg.set_compile_mode(1)
 args = half(64, 512), half(128, 512), half(64, 128)
 launches(dg.bf16_gemm_nt, args, {})
