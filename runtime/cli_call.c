@@ -174,11 +174,13 @@ static enum dgk_status suppose_device(struct cli_call *k, const struct target *t
 {
     struct cli *c = k->unit.cli;
     struct device *d;
-    k->target = t;
-    k->props = (struct device_props){ .sms = t->sms };
     enum dgk_status s = device_open(&d, c->device ? c->device : "cuda:0", t->name, why);
-    if (s) return c->device ? s : DGK_OK;
-    if (device_runs(d, t->ptx_target)) k->props = d->props;
+    if (s && c->device) return s;
+    bool runs = !s && device_runs(d, t->ptx_target);
+    if (!s && !runs) device_close(d);
+    if (!runs && (s = board_open(&d, t->name, NULL, why))) return s;
+    k->target = t;
+    k->props = d->props;
     device_close(d);
     return DGK_OK;
 }

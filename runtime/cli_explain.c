@@ -53,8 +53,7 @@ static void show_call(const struct cli_call *k, const struct cli_shape *shape)
 {
     const struct device_props *p = &k->props;
     printf("call %s %s for %s, ", k->kernel->name, shape->text, k->target->name);
-    if (*p->name) printf("on %s with %d multiprocessors\n", p->name, p->sms);
-    else printf("which is not here: %d multiprocessors are supposed\n", p->sms);
+    printf("on %s with %d multiprocessors%s\n", p->name, p->sms, p->supposed ? ", which is not here" : "");
 }
 
 /* What was measured for this very call; the fastest that was checked is what it gets. */
@@ -64,7 +63,7 @@ static void show_measured(const struct choose_ask *ask)
     tunedb_entries all = { 0 };
     int checked = 0, bad = 0;
     double best = 0;
-    if (*ask->device->name && tunedb_key(ask, &key)) all = tunedb_read(ask->arena, &key, false);
+    if (!ask->device->supposed && tunedb_key(ask, &key)) all = tunedb_read(ask->arena, &key, false);
     for (int i = 0; i < all.n; i++) {
         const struct tunedb_entry *e = &all.at[i];
         if (e->state == TUNEDB_CHECKED && (!checked || e->us < best)) best = e->us;

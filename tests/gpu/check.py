@@ -341,7 +341,7 @@ def families():
     m, n, k = 64, 128, 512
     out = {}
 
-    def add(name, make, most=8.0):
+    def add(name, make, most=5.0):
         out[name] = make, most
 
     def gemm(function, *tensors):
@@ -349,11 +349,11 @@ def families():
         return lambda: (function(*tensors), d)[1]
 
     kernel = dgk.kernel("bf16_gemm.dgk")
-    add("dgk kernel", lambda: (lambda a, b, d: lambda: (kernel(A=a, B=b, D=d), d)[1])(bf(m, k), bf(n, k), half(m, n)), 5)
-    add("bf16_gemm_nt", lambda: gemm(deep_gemm.bf16_gemm_nt, bf(m, k), bf(n, k), half(m, n)), 5)
-    add("bf16_gemm_nn", lambda: gemm(deep_gemm.bf16_gemm_nn, bf(m, k), bf(k, n), half(m, n)), 5)
+    add("dgk kernel", lambda: (lambda a, b, d: lambda: (kernel(A=a, B=b, D=d), d)[1])(bf(m, k), bf(n, k), half(m, n)))
+    add("bf16_gemm_nt", lambda: gemm(deep_gemm.bf16_gemm_nt, bf(m, k), bf(n, k), half(m, n)))
+    add("bf16_gemm_nn", lambda: gemm(deep_gemm.bf16_gemm_nn, bf(m, k), bf(k, n), half(m, n)))
     add("fp8_gemm_nt, scales ready", lambda: gemm(deep_gemm.fp8_gemm_nt, (f8(m, k), deep_gemm.get_mn_major_tma_aligned_tensor(ones(m, k // 128))),
-                                                  (f8(n, k), ones(1, k // 128)), half(m, n)), 5)
+                                                  (f8(n, k), ones(1, k // 128)), half(m, n)))
     add("fp8_gemm_nt, row-major scales", lambda: gemm(deep_gemm.fp8_gemm_nt, (f8(m, k), ones(m, k // 128)), (f8(n, k), ones(1, k // 128)), half(m, n)))
     add("m_grouped_fp8 masked", lambda: gemm(lambda a, b, w, d: deep_gemm.m_grouped_fp8_gemm_nt_masked(a, b, d, w, 64), (f8(2, m, k), ones(2, m, k // 128)),
                                              (f8(2, n, k), ones(2, 1, k // 128)), word(m, m), half(2, m, n)))
@@ -368,7 +368,7 @@ def families():
                                              torch.zeros(m, device="cuda"), torch.zeros((m, 24), device="cuda")))
     add("fp8_gemm_nt_skip_head_mid", lambda: gemm(lambda a, b, d: deep_gemm.fp8_gemm_nt_skip_head_mid(a, b, d, (128, 64, 128)), (f8(m, k), ones(m, k // 128)),
                                                   (f8(256, k), ones(2, k // 128)), half(m, 320)))
-    add("transposed scales", lambda: (lambda s: lambda: deep_gemm.get_mn_major_tma_aligned_tensor(s))(ones(m, 8)), 5)
+    add("transposed scales", lambda: (lambda s: lambda: deep_gemm.get_mn_major_tma_aligned_tensor(s))(ones(m, 8)))
 
     def logits():
         q, kv, sf, w = f8(m, 32, 64), f8(k, 64), ones(k), ones(m, 32)
@@ -382,9 +382,9 @@ def families():
         cache, table = torch.cat([cache] * 2)[:64].contiguous(), table[:, :5].contiguous() % 20
         return lambda: deep_gemm.fp8_paged_mqa_logits(q, cache, w, lens, table, meta, 320)
 
-    add("fp8_mqa_logits", logits)
-    add("fp8_paged_mqa_logits", paged)
-    add("paged metadata", lambda: (lambda lens: lambda: deep_gemm.get_paged_mqa_logits_metadata(lens, 64, 132))(word(300, 500, 700).unsqueeze(1)), 5)
+    add("fp8_mqa_logits", logits, 6.5)
+    add("fp8_paged_mqa_logits", paged, 6.5)
+    add("paged metadata", lambda: (lambda lens: lambda: deep_gemm.get_paged_mqa_logits_metadata(lens, 64, 132))(word(300, 500, 700).unsqueeze(1)))
     a, b, d = bf(m, k), bf(n, k), half(m, n)
     add("(torch.matmul)", lambda: lambda: torch.matmul(a, b.T, out=d), 1e9)
     return out

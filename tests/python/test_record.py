@@ -2,15 +2,7 @@
 their memory has changed. On a driver that runs nothing, with tensors of the host that pass for a GPU's; the library's calls are
 taken down instead of made."""
 
-import os
-import pathlib
-import shutil
-import subprocess
-import sys
-
-import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from programs import run_on_no_driver
 
 PROGRAM = r'''
 import ctypes as C, sys
@@ -223,12 +215,5 @@ print("ok")
 '''
 
 
-@pytest.mark.skipif(not (ROOT / "build" / "_fast.abi3.so").exists(), reason="the extension was not built (make python)")
-@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
 def test_replayed_calls(tmp_path):
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "libcuda.so.1", ROOT / "tests/runtime/fake_cuda.c"], check=True)
-    env = dict(os.environ, LD_LIBRARY_PATH=str(tmp_path), DGC_DISABLE_CACHE="1", DGC_PTXAS="driver", DGC_DEVICE="cuda:0")
-    r = subprocess.run([sys.executable, "-c", PROGRAM, str(ROOT)], env=env, capture_output=True, text=True, timeout=100)
-    if r.stdout.startswith("skip: "):
-        pytest.skip(r.stdout[6:].strip())
-    assert r.returncode == 0 and r.stdout.endswith("ok\n"), r.stderr
+    assert run_on_no_driver(PROGRAM, tmp_path, DGC_DEVICE="cuda:0").endswith("ok\n")

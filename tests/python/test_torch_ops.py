@@ -1,13 +1,6 @@
 """Kernels as torch operators stay in the graph of torch.compile, and say what they write."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
-import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from programs import ROOT, run
 
 PROGRAM = r'''
 import sys
@@ -45,16 +38,7 @@ print("ok")
 '''
 
 
-def run(*command):
-    env = dict(os.environ, DGC_DEVICE="emu:sm_90a", PYTHONPATH=str(ROOT / "python"))
-    r = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, timeout=200)
-    assert r.returncode == 0, r.stderr
-    return r.stdout
-
-
 def test_operators_in_a_graph():
-    out = run("-c", PROGRAM, str(ROOT))
-    if out.startswith("skip: "):
-        pytest.skip(out[6:].strip())
-    assert out.endswith("ok\n")
-    assert "largest difference" in run(str(ROOT / "examples/python/compiled.py"))
+    env = {"DGC_DEVICE": "emu:sm_90a", "PYTHONPATH": str(ROOT / "python")}
+    assert run("-c", PROGRAM, str(ROOT), **env).endswith("ok\n")
+    assert "largest difference" in run(str(ROOT / "examples/python/compiled.py"), **env)

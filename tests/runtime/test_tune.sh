@@ -53,6 +53,8 @@ done
 expect 0 "(tuned)" explain $G --target sm_90a $SHAPE
 case $out in *"on emulated sm_90a"*"checked: the best in "*) ;; *) fail "explain knows nothing of what was measured: $out" ;; esac
 expect 0 "measured   nothing" explain $G --target sm_90a --device emu:sm_90a --shape M=64,N=128,K=64
+expect 0 "on a board of sm_90a with 114 multiprocessors, which is not here" explain $G --target sm_90a --device board:sm_90a,sms=114 --shape M=64,N=128,K=64
+expect 0 "on a board of sm_90a with 132 multiprocessors, which is not here" explain $G --target sm_90a --device emu:sm_80 --shape M=64,N=128,K=64
 expect 0 "one variant is for every size" explain kernels_dsl/01_copy.dgk --target sm_80 --device emu:sm_80 --shape M=64,N=128
 expect 2 "has no dimension 'Q'" $EXPLAIN,Q=1
 
