@@ -3,7 +3,7 @@
 from dgk._record import recorded
 
 from ._common import arch_major, ceil_div, device_of, dtype_is, is_fp4, kernel, launch, require, settings, torch
-from ._layout import get_mn_major_tma_aligned_packed_ue8m0_tensor, get_mn_major_tma_aligned_tensor, get_tma_aligned_size, is_in_boxes, joined
+from ._layout import get_mn_major_tma_aligned_packed_ue8m0_tensor, get_mn_major_tma_aligned_tensor, get_tma_aligned_size, is_in_boxes
 
 
 def _accumulates(m, n, k, d, c):
@@ -233,8 +233,8 @@ def fp8_einsum(expr, a, b, d, c=None, recipe=(1, 128, 128)):
 
 def _grouped(a, b, d, who, pitch, layout):
     (a, sfa), (b, sfb) = a, b
-    k = a.shape[-1]
-    launch(kernel("m_grouped.dgk", symbol="dgk_m_grouped_fp8_gemm_"), A=a, SA=rows_scales(sfa, k, 128), B=b, SB=block_scales(sfb), WHO=who,
+    sa = rows_scales(sfa if sfa.dim() == 3 else sfa.unsqueeze(0), a.shape[-1], 128)
+    launch(kernel("m_grouped.dgk", symbol="dgk_m_grouped_fp8_gemm_"), A=a, SA=sa, B=b, SB=block_scales(sfb), WHO=who,
            PITCH=pitch, D=d, LAYOUT=layout)
 
 
@@ -264,7 +264,7 @@ def m_grouped_fp8_fp4_gemm_nt_masked(a, b, d, masked_m, expected_m, recipe=None,
     groups, rows, k = a.shape
     require(sfa.dim() == 3 and tuple(sfa.shape[:2]) == (groups, rows), "sfa has a row of scales for each row of a")
     require(tuple(d.shape) == (groups, rows, b.shape[1]), f"d is [{', '.join(map(str, d.shape))}], [{groups}, {rows}, {b.shape[1]}] is wanted")
-    _grouped((a.reshape(groups * rows, k), joined(sfa)), (b, sfb), d.view(groups * rows, -1), masked_m, rows, "masked")
+    _grouped((a.reshape(groups * rows, k), sfa), (b, sfb), d.view(groups * rows, -1), masked_m, rows, "masked")
 
 
 m_grouped_fp8_gemm_nt_contiguous = m_grouped_fp8_fp4_gemm_nt_contiguous
@@ -322,5 +322,4 @@ def k_grouped_fp8_gemm_nt_contiguous(a, b, d, ks_cpu=None, grouped_layout=None, 
 
 __all__ = [n for n in dir() if n[0] != "_" and n not in
            ("arch_major", "ceil_div", "device_of", "dtype_is", "is_fp4", "kernel", "launch", "require", "settings", "torch", "rows_scales", "block_scales",
-            "recipes", "recorded", "get_mn_major_tma_aligned_packed_ue8m0_tensor", "get_mn_major_tma_aligned_tensor", "get_tma_aligned_size", "is_in_boxes",
-            "joined")]
+            "recipes", "recorded", "get_mn_major_tma_aligned_packed_ue8m0_tensor", "get_mn_major_tma_aligned_tensor", "get_tma_aligned_size", "is_in_boxes")]

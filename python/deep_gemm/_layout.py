@@ -36,33 +36,19 @@ def _three(sf):
     return sf if sf.dim() == 3 else sf.unsqueeze(0)
 
 
-def _laid_out(sf, out):
-    """out, which is M-major, with what sf holds."""
-    boxes = sf.is_contiguous() and sf.shape[-1] % 4 == 0 and sf.data_ptr() % 16 == 0
-    if 1 not in sf.stride()[-2:]:
-        out.copy_(sf)
-    elif sf.numel():
-        launch(kernel("scales.dgk", "transpose_sf" if boxes else "lay_out_sf", "dgk_transpose_fp32"), S=_three(sf), T=_three(out).transpose(1, 2))
-    return out
-
-
-def joined(sf):
-    """[groups, rows, columns] as [groups * rows, columns]; laid out anew, M-major, where one group's rows do not follow another's."""
-    groups, rows, columns = sf.shape
-    if not dtype_is(sf, "float32") or groups == 1 or sf.stride(0) == rows * sf.stride(1):
-        return sf.reshape(groups * rows, columns)
-    pitch = get_tma_aligned_size(groups * rows, 4)
-    out = torch().empty_strided((groups, rows, columns), (rows, 1, pitch), dtype=sf.dtype, device=sf.device)
-    return _laid_out(sf, out).as_strided((groups * rows, columns), (1, pitch))
-
-
 @recorded
 def get_mn_major_tma_aligned_tensor(sf):
     require(dtype_is(sf, "float32") and sf.dim() in (2, 3), "sf is fp32 with 2 or 3 dimensions")
     strides = _mn_major_strides(sf.shape)
     if _is_mn_major(sf, strides):
         return sf if sf.stride() == strides else sf.as_strided(sf.shape, strides)
-    return _laid_out(sf, _empty_mn_major(sf, sf.shape[-1], sf.dtype))
+    out = _empty_mn_major(sf, sf.shape[-1], sf.dtype)
+    boxes = sf.is_contiguous() and sf.shape[-1] % 4 == 0 and sf.data_ptr() % 16 == 0
+    if 1 not in sf.stride()[-2:]:
+        out.copy_(sf)
+    elif sf.numel():
+        launch(kernel("scales.dgk", "transpose_sf" if boxes else "lay_out_sf", "dgk_transpose_fp32"), S=_three(sf), T=_three(out).transpose(1, 2))
+    return out
 
 
 @recorded

@@ -355,8 +355,10 @@ def families():
     add("fp8_gemm_nt, scales ready", lambda: gemm(deep_gemm.fp8_gemm_nt, (f8(m, k), deep_gemm.get_mn_major_tma_aligned_tensor(ones(m, k // 128))),
                                                   (f8(n, k), ones(1, k // 128)), half(m, n)))
     add("fp8_gemm_nt, row-major scales", lambda: gemm(deep_gemm.fp8_gemm_nt, (f8(m, k), ones(m, k // 128)), (f8(n, k), ones(1, k // 128)), half(m, n)))
-    add("m_grouped_fp8 masked", lambda: gemm(lambda a, b, w, d: deep_gemm.m_grouped_fp8_gemm_nt_masked(a, b, d, w, 64), (f8(2, m, k), ones(2, m, k // 128)),
-                                             (f8(2, n, k), ones(2, 1, k // 128)), word(m, m), half(2, m, n)))
+    for name, lie in (("row-major scales", lambda s: s), ("scales ready", deep_gemm.get_mn_major_tma_aligned_tensor)):
+        add(f"m_grouped_fp8 masked, {name}", lambda lie=lie: gemm(lambda a, b, w, d: deep_gemm.m_grouped_fp8_gemm_nt_masked(a, b, d, w, 64),
+                                                                  (f8(2, m, k), lie(ones(2, m, k // 128))), (f8(2, n, k), ones(2, 1, k // 128)),
+                                                                  word(m, m), half(2, m, n)))
     add("m_grouped_bf16 contiguous", lambda: gemm(lambda a, b, w, d: deep_gemm.m_grouped_bf16_gemm_nt_contiguous(a, b, d, w), bf(256, k), bf(2, n, k),
                                                   word(*[0] * 128, *[1] * 128), half(256, n)))
     add("k_grouped_bf16 tn", lambda: gemm(lambda a, b, w, d: deep_gemm.k_grouped_bf16_gemm_tn_contiguous(a, b, d, None, w, d), bf(256, m), bf(256, n),

@@ -28,12 +28,13 @@ done
 for nn in 1 2 3 4 5 6; do
     chosen paged_mqa_logits paged_mqa_logits "-D NN=$nn" B=256,H=64,C=128,P=40000,PS=64,MB=200,T=12800,U=132 B=256,H=32,C=128,P=40000,PS=64,MB=200,T=12800,U=132
 done
-for way in contiguous,32768 masked,4 psum,4; do
-    IFS=, read -r layout x <<S
+for way in contiguous,32768,1,32768 masked,4,4,8192 psum,4,1,32768; do
+    IFS=, read -r layout x z rz <<S
 $way
 S
-    for rows in "" "--inner SA=0"; do
-        chosen m_grouped m_grouped_fp8 "-D LAYOUT=$layout $rows" R=32768,K=7168,G=4,N=6144,X=$x,PITCH=8192 R=32768,K=2048,G=4,N=4096,X=$x,PITCH=8192
+    for rows in "" "--inner SA=1"; do
+        chosen m_grouped m_grouped_fp8 "-D LAYOUT=$layout $rows" R=32768,K=7168,Z=$z,RZ=$rz,G=4,N=6144,X=$x,PITCH=8192 \
+            R=32768,K=2048,Z=$z,RZ=$rz,G=4,N=4096,X=$x,PITCH=8192
     done
     chosen m_grouped_bf16 m_grouped_bf16 "-D LAYOUT=$layout" R=32768,K=7168,G=4,N=6144,X=$x,PITCH=8192 R=32768,K=2048,G=4,N=4096,X=$x,PITCH=8192
     chosen m_grouped_bf16 m_grouped_bf16 "-D LAYOUT=$layout --inner B=1" R=32768,K=3072,G=4,N=7168,X=$x,PITCH=8192

@@ -268,7 +268,7 @@ def turned(s):
     return tensor(np.ascontiguousarray(s.swapaxes(-1, -2)), torch.float32).transpose(s.ndim - 2, s.ndim - 1)
 
 
-@pytest.mark.parametrize("rows, k", [(128, 128), (72, 512), (72, 640)])
+@pytest.mark.parametrize("rows, k", [(128, 128), (72, 512), (72, 640), (70, 640)])
 @pytest.mark.parametrize("lie", [lambda s: tensor(s, torch.float32), turned])
 def test_masked_groups(rows, k, lie):
     g, n = 2, 128

@@ -85,7 +85,7 @@ case $out in *"\"us\": $best"*) ;; *) fail "the best of two shards took $best, m
 DGC_TUNE_DB=$T/db
 
 # A kernel whose givens make its inputs, scalars among them; one that must know its sizes.
-expect 0 "PITCH=64" bench kernels_dsl/m_grouped.dgk -D LAYOUT=masked --device emu:sm_90a --shape R=128,K=128,G=2,N=128,X=2,PITCH=64
+expect 0 "PITCH=64" bench kernels_dsl/m_grouped.dgk -D LAYOUT=masked --device emu:sm_90a --shape R=128,K=128,Z=2,RZ=64,G=2,N=128,X=2,PITCH=64
 expect 0 "T=128" bench kernels_dsl/10_attention.dgk --device emu:sm_90a --shape M=64,T=128
 
 # A damaged database is no obstacle.
