@@ -10,11 +10,13 @@
 
 #include <string.h>
 
-enum { MOST_HOISTED = 64, WORKING_REGS = 80 }; /* registers of values kept over a loop; of what a loop computes with */
+/* Registers of values kept over a loop, at most, and where products are asynchronous at least; among them, of what addresses are made
+ * of; of what a loop computes with. */
+enum { MOST_HOISTED = 64, LEAST_HOISTED = 14, MOST_ADDRESS_REGS = 8, WORKING_REGS = 80 };
 
 int hoist_room(struct gen *g)
 {
-    int warps = 0, all, least = g->family && g->family->async ? MOST_HOISTED / 4 : 0; /* else fragments of operands take theirs */
+    int warps = 0, all, least = g->family && g->family->async ? LEAST_HOISTED : 0; /* else fragments of operands take theirs */
     for (int i = 0; i < g->roles.n; i++) warps += g->roles.at[i].slot_warps;
     all = g->role->regs ? g->role->regs : 16384 / 32 / ((warps + 3) / 4 + !warps); /* a quarter of the registers to a quarter of the warps */
     if (all > 255) all = 255;
@@ -106,6 +108,7 @@ struct work {
     int *first[RC_COUNT];     /* the first of all */
     char *outside[RC_COUNT];  /* set before the loop, too: what the loop sets may be for the next trip */
     char *move;               /* by instruction from `at`: 0 not asked, 1 moves, 2 cannot, 3 being asked */
+    int *twin;                /* by instruction from `at`: the first one that computes the same; NULL: not looked for */
     int values;
 };
 
@@ -176,28 +179,127 @@ static bool may_move(struct work *w, int i)
     return good;
 }
 
-/* Only what a moved read needs goes along: marks the arithmetic behind it. */
+/* ---- what is computed several times, as by every strip of an unrolled loop */
+
+static int twin_of(const struct work *w, int i)
+{
+    return w->twin ? w->twin[i - w->at] : i;
+}
+
+/* The register that holds o's value first. */
+static struct opd first_of(const struct work *w, struct opd o)
+{
+    if (o.kind != OPD_REG || !w->defs[o.cls][o.id]) return o;
+    int at = w->where[o.cls][o.id], k = 0, twin = twin_of(w, at);
+    const struct opd *args = w->l->code.at[at].args;
+    while (args[k].kind != OPD_REG || args[k].cls != o.cls || args[k].id != o.id) k++;
+    return w->l->code.at[twin].args[k];
+}
+
+static bool same_opd(struct opd a, struct opd b)
+{
+    return a.kind == b.kind && a.cls == b.cls && a.id == b.id && (a.kind == OPD_REG || a.imm == b.imm);
+}
+
+/* What sets o to a constant before a load does; NULL: o is set once. */
+static const struct lir_insn *set_before(const struct work *w, struct opd o)
+{
+    return w->defs[o.cls][o.id] == 2 ? &w->l->code.at[w->before[o.cls][o.id]] : NULL;
+}
+
+/* Of instructions that may move and set the last values of their registers. */
+static bool same_value(const struct work *w, const struct lir_insn *a, const struct lir_insn *b)
+{
+    int first, n = writes(a, &first);
+    if (a->nargs != b->nargs || strcmp(a->fmt, b->fmt)) return false;
+    for (int k = 0; k < a->nargs; k++) {
+        bool written = k >= first && k < first + n;
+        if (!written && !same_opd(first_of(w, a->args[k]), first_of(w, b->args[k]))) return false;
+        if (!written) continue;
+        const struct lir_insn *x = set_before(w, a->args[k]), *y = set_before(w, b->args[k]);
+        if (!x != !y || (x && !same_opd(x->args[1], y->args[1]))) return false;
+    }
+    return true;
+}
+
+static unsigned hash_of(const struct work *w, const struct lir_insn *in)
+{
+    int first, n = writes(in, &first);
+    unsigned h = 5381;
+    for (const char *s = in->fmt; *s; s++) h = h * 33 + (unsigned char)*s;
+    for (int k = 0; k < in->nargs; k++) {
+        struct opd o = first_of(w, in->args[k]);
+        if (k < first || k >= first + n) h = h * 33 + (unsigned)o.id * 4 + (o.kind == OPD_IMM ? (unsigned)o.imm : o.cls);
+    }
+    return h;
+}
+
+/* And not the first of two values. */
+static bool sets_last(const struct work *w, int i)
+{
+    int first, n = writes(&w->l->code.at[i], &first);
+    for (int k = first; k < first + n; k++) {
+        struct opd o = w->l->code.at[i].args[k];
+        if (w->where[o.cls][o.id] != i) return false;
+    }
+    return true;
+}
+
+static void find_twins(struct gen *g, struct work *w)
+{
+    enum { BUCKETS = 256 };
+    int head[BUCKETS], *next = new_n(g->arena, int, w->end - w->at + 1);
+    w->twin = new_n(g->arena, int, w->end - w->at + 1);
+    for (int i = 0; i < BUCKETS; i++) head[i] = -1;
+    for (int i = w->at; i < w->end; i++) w->twin[i - w->at] = i;
+    for (int i = w->at; i < w->end; i++) {
+        if (!may_move(w, i) || !sets_last(w, i)) continue;
+        int *list = &head[hash_of(w, &w->l->code.at[i]) % BUCKETS], j = *list;
+        while (j >= 0 && !same_value(w, &w->l->code.at[j], &w->l->code.at[i])) j = next[j - w->at];
+        if (j >= 0) w->twin[i - w->at] = j;
+        else next[i - w->at] = *list, *list = i;
+    }
+}
+
+/* ---- moving */
+
+/* Only what a moved read needs goes along: marks the arithmetic behind it. Of twins the first is computed, the others are copies. */
 static void keep_chain(struct work *w, int i, char *keep)
 {
+    int twin = twin_of(w, i);
     const struct lir_insn *in = &w->l->code.at[i];
     if (keep[i - w->at]) return;
     keep[i - w->at] = 1;
+    if (twin != i) keep_chain(w, twin, keep);
     for (int k = 0; k < in->nargs; k++) {
         struct opd o = in->args[k];
         if (o.kind != OPD_REG || !w->defs[o.cls][o.id]) continue;
-        keep_chain(w, w->where[o.cls][o.id], keep);
-        if (w->defs[o.cls][o.id] == 2) keep[w->before[o.cls][o.id] - w->at] = 1;
+        if (twin == i) keep_chain(w, w->where[o.cls][o.id], keep);
+        if (w->defs[o.cls][o.id] == 2 && (twin == i || w->where[o.cls][o.id] == i)) keep[w->before[o.cls][o.id] - w->at] = 1;
     }
+}
+
+/* What i sets, from what its twin has set. */
+static void copy_twin(struct work *w, const struct lir_insn *in, const struct lir_insn *twin)
+{
+    int first, n = writes(in, &first);
+    for (int k = first; k < first + n; k++) lir_set(w->l, in->args[k], twin->args[k]);
 }
 
 static void move_kept(struct gen *g, struct work *w, const char *keep)
 {
-    int n = w->end - w->at, to = 0;
-    struct lir_insn *old = new_n(g->arena, struct lir_insn, n), *code = w->l->code.at + w->at;
-    memcpy(old, code, sizeof *old * (size_t)n);
+    int n = w->end - w->at;
+    struct lir_insn *old = new_n(g->arena, struct lir_insn, n);
+    memcpy(old, w->l->code.at + w->at, sizeof *old * (size_t)n);
+    w->l->code.n = w->at;
     for (int pass = 0; pass < 2; pass++)
-        for (int i = 0; i < n; i++)
-            if ((keep[i] != 0) == (pass == 0)) code[to++] = old[i];
+        for (int i = 0; i < n; i++) {
+            if ((keep[i] != 0) != (pass == 0)) continue;
+            int twin = twin_of(w, w->at + i) - w->at;
+            if (pass == 0 && twin != i) copy_twin(w, &old[i], &old[twin]);
+            else vec_push(w->l->arena, &w->l->code, old[i]);
+        }
+    w->end = w->l->code.n;
 }
 
 /* ---- what varies from trip to trip, but not with the slots waited for ---- */
@@ -287,7 +389,9 @@ static void keep_loads(struct gen *g, struct work *w, const char *kind, char *ke
         const struct lir_insn *in = &w->l->code.at[i];
         int first, n = writes(in, &first);
         if (keep[i - w->at] || !in->hoist || in->hoist > w->number || !is_load(in) || strncmp(mnemonic(in), kind, strlen(kind))) continue;
-        if (w->values + n > most || !may_move(w, i)) continue;
+        if (!may_move(w, i)) continue;
+        if (keep[twin_of(w, i) - w->at]) n = 0; /* it has its registers */
+        if (w->values + n > most) continue;
         w->values += n;
         keep_chain(w, i, keep);
     }
@@ -303,7 +407,8 @@ static void keep_operands(struct work *w, int i, int most, char *keep)
         if ((k >= first && k < first + n) || o.kind != OPD_REG || o.cls == RC_PRED || w->defs[o.cls][o.id] != 1) continue;
         int at = w->where[o.cls][o.id], size = o.cls == RC_B64 ? 2 : 1;
         const struct lir_insn *from = &w->l->code.at[at];
-        if (keep[at - w->at] || is_load(from) || !strncmp(from->fmt, "mov.", 4) || w->values + size > most || !may_move(w, at)) continue;
+        if (keep[at - w->at] || is_load(from) || !strncmp(from->fmt, "mov.", 4) || !may_move(w, at)) continue;
+        if (w->values + size > most) continue;
         w->values += size;
         keep_chain(w, at, keep);
     }
@@ -315,8 +420,108 @@ static void keep_arithmetic(struct work *w, int most, char *keep)
         if (!keep[i - w->at] && w->l->code.at[i].fmt && !may_move(w, i)) keep_operands(w, i, most, keep);
 }
 
-/* The assembler keeps addresses of fragments out of loops of asynchronous products; around mma.sync it works them out anew. */
+/* ---- what addresses are made of */
+
+/* The operand is part of the address in brackets. */
+static bool in_address(const struct lir_insn *in, int k)
+{
+    const char *s = in->fmt;
+    for (int hole = 0; *s; s++) {
+        if (*s != LIR_HOLE) continue;
+        if (hole++ == k) return s > in->fmt && s[-1] == '[';
+    }
+    return false;
+}
+
+/* Loads and stores by the thread itself; what asynchronous copies and barriers take is uniform, and costs no such registers. */
+static bool is_access(const struct lir_insn *in)
+{
+    static const char *const names[] = { "ld.shared.", "ld.global.", "st.shared.", "st.global.", "red.relaxed." };
+    const char *s = mnemonic(in);
+    for (int i = 0; s && i < COUNT(names); i++)
+        if (!strncmp(s, names[i], strlen(names[i]))) return true;
+    return false;
+}
+
+/* By instruction: addresses of accesses in the loop depend on it. */
+static char *find_feeds(struct gen *g, const struct work *w)
+{
+    char *feeds = new_n(g->arena, char, w->end - w->at + 1);
+    for (int i = w->end - 1; i >= w->at; i--) {
+        const struct lir_insn *in = &w->l->code.at[i];
+        int first, n = writes(in, &first);
+        for (int k = 0; k < in->nargs; k++) {
+            struct opd o = in->args[k];
+            bool read = feeds[i - w->at] ? k < first || k >= first + n : is_access(in) && in_address(in, k);
+            if (read && o.kind == OPD_REG && o.cls != RC_PRED && w->defs[o.cls][o.id]) feeds[w->where[o.cls][o.id] - w->at] = 1;
+        }
+    }
+    return feeds;
+}
+
+/* Instructions that leave the loop with i: beyond those that do anyway, and constants. */
+static int chain_length(const struct work *w, int i, const char *keep, char *seen)
+{
+    i = twin_of(w, i);
+    const struct lir_insn *in = &w->l->code.at[i];
+    int first, n = writes(in, &first), length = strncmp(in->fmt, "mov.", 4) != 0;
+    if (keep[i - w->at] || seen[i - w->at]) return 0;
+    seen[i - w->at] = 1;
+    for (int k = 0; k < in->nargs; k++) {
+        struct opd o = in->args[k];
+        if ((k < first || k >= first + n) && o.kind == OPD_REG && w->defs[o.cls][o.id]) length += chain_length(w, w->where[o.cls][o.id], keep, seen);
+    }
+    return length;
+}
+
+static int size_of(struct opd o) { return o.cls == RC_B64 ? 2 : 1; }
+
+/* Of the arithmetic that addresses use in code that stays, the one that saves most a register: its instruction, -1: none saves enough. */
+static int best_chain(struct gen *g, struct work *w, const char *feeds, int most, const char *keep)
+{
+    int best = -1, saved = 1, size = 1;
+    char *seen = new_n(g->arena, char, w->end - w->at + 1);
+    for (int i = w->at; i < w->end; i++) {
+        const struct lir_insn *in = &w->l->code.at[i];
+        if (!in->fmt || (!feeds[i - w->at] && !is_access(in)) || may_move(w, i)) continue;
+        for (int k = 0; k < in->nargs; k++) {
+            struct opd o = in->args[k];
+            if (o.kind != OPD_REG || o.cls == RC_PRED || w->defs[o.cls][o.id] != 1 || !(feeds[i - w->at] || in_address(in, k))) continue;
+            int at = w->where[o.cls][o.id];
+            if (at == i || keep[at - w->at] || is_load(&w->l->code.at[at]) || !may_move(w, at) || w->values + size_of(o) > most) continue;
+            memset(seen, 0, (size_t)(w->end - w->at));
+            int length = chain_length(w, at, keep, seen);
+            if (length * size > saved * size_of(o)) best = at, saved = length, size = size_of(o);
+        }
+    }
+    return best;
+}
+
+/* A loop that stores its results carries no accumulators to the next trip: those it has make room as they are reduced. */
+static bool stores_results(const struct work *w)
+{
+    bool any = false;
+    for (int i = w->at; i < w->end; i++) {
+        const char *s = mnemonic(&w->l->code.at[i]);
+        any |= s && (!strncmp(s, "st.global.", 10) || !strncmp(s, "red.relaxed.gpu.", 16));
+    }
+    return any;
+}
+
+static void keep_addresses(struct gen *g, struct work *w, int most, char *keep)
+{
+    if (!stores_results(w)) return;
+    const char *feeds = find_feeds(g, w);
+    for (int i; (i = best_chain(g, w, feeds, most, keep)) >= 0;) {
+        w->values += size_of(w->l->code.at[i].args[0]);
+        keep_chain(w, i, keep);
+    }
+}
+
+/* Around mma.sync the assembler works out addresses of fragments anew; descriptors of asynchronous products it keeps out of the loop,
+ * but not what its other addresses are made of. */
 static bool moves_arithmetic(const struct gen *g) { return g->family && !g->family->async && g->role->has_mma; }
+static bool moves_addresses(const struct gen *g) { return g->family && g->family->async && g->role->has_mma; }
 
 void hoist_loop(struct gen *g)
 {
@@ -332,14 +537,17 @@ void hoist_loop_end(struct gen *g)
     struct work w = { .l = g->l, .at = loop.at, .end = g->l->code.n, .number = loop.number };
     bool any = false;
     for (int i = w.at; i < w.end; i++) any |= w.l->code.at[i].hoist && w.l->code.at[i].hoist <= loop.number;
-    if (!any && !moves_arithmetic(g)) return;
+    if (!any && !moves_arithmetic(g) && !moves_addresses(g)) return;
     char *keep = new_n(g->arena, char, w.end - w.at + 1);
     w.move = new_n(g->arena, char, w.end - w.at + 1);
     find_defs(g, &w);
+    if (moves_addresses(g)) find_twins(g, &w);
     keep_loads(g, &w, "ld.global.", keep); /* what takes longest to read goes first */
+    if (moves_addresses(g)) keep_addresses(g, &w, w.values + MOST_ADDRESS_REGS, keep);
     keep_loads(g, &w, "ld.", keep);
     if (moves_arithmetic(g)) keep_arithmetic(&w, hoist_room(g) / 2, keep); /* products overlap with the next loads: leave room */
     if (w.values) move_kept(g, &w, keep);
+    w.twin = NULL;
     find_defs(g, &w);
     lift_loads(g, &w);
 }
