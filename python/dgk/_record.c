@@ -286,11 +286,12 @@ static PyObject *there(PyObject *x, const struct step *s, struct dl_tensor *t)
     return NULL;
 }
 
-static bool run_make(struct run *u, const struct step *s)
+/* What went wrong the quick way is not tried again. */
+static bool run_make(struct run *u, struct step *s)
 {
     struct dl_tensor t;
     PyObject *x = s->quickly ? there(PyObject_Call(s->quickly, s->quick_args, NULL), s, &t) : NULL;
-    if (!x) PyErr_Clear(), x = there(PyObject_Call(s->make, s->args, s->named), s, &t);
+    if (!x) PyErr_Clear(), s->quickly = NULL, x = there(PyObject_Call(s->make, s->args, s->named), s, &t);
     if (!x) return false;
     u->at[LEAVES + u->n_made] = (uint64_t)(uintptr_t)t.data + t.byte_offset;
     u->made[u->n_made++] = x;

@@ -388,8 +388,8 @@ def test_tuned_and_untuned(tmp_path, dry, monkeypatch):
     both = lab.Lab(dry=True, modes=("off", "on"))
     r = run.measure(both, "bf16", FAMILIES["bf16"], FAMILIES["bf16"].DRY[0])
     assert set(r["us"]) >= {"dgc", "dgc_tuned"} and r["values"]["dgc"] != r["values"]["dgc_tuned"]
-    fixed = lab.Lab(dry=True, fixed={"BM": "64", "BN": "32"})
-    assert "BM = 64, BN = 32" in run.measure(fixed, "bf16", FAMILIES["bf16"], FAMILIES["bf16"].DRY[0])["values"]["dgc"]
+    fixed = lab.Lab(dry=True, fixed={"BM": "64", "BN": "64"})
+    assert "BM = 64, BN = 64" in run.measure(fixed, "bf16", FAMILIES["bf16"], FAMILIES["bf16"].DRY[0])["values"]["dgc"]
 
 
 def test_dry_run(dry, tmp_path, capsys):
