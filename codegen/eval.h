@@ -233,6 +233,7 @@ void hoist_consume(struct gen *g, const struct ir_pipe *p);
 void hoist_consume_end(struct gen *g);
 void hoist_loop(struct gen *g);      /* right before the label that the loop jumps back to */
 void hoist_loop_end(struct gen *g);  /* after the jump */
+bool hoist_arithmetic(const struct lir_insn *in); /* nothing but its operands matters, and no memory is read */
 int hoist_room(struct gen *g);       /* registers of a thread that tiles and the work at hand leave */
 /* Code from here on reads the pipe's slot; NULL: an input. */
 void hoist_mark(struct gen *g, const struct ir_pipe *p, int from);

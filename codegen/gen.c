@@ -401,8 +401,10 @@ static void emit_role(struct gen *g, struct gen_role *r, struct place p)
     combine_begin_role(g);
     store_begin_role(g);
     if ((r->has_mma || r->drains) && g->family->begin_role) g->family->begin_role(g);
+    int from = l->code.n;
     gen_block(g, &g->fn->task);
     store_finish(g);
+    early_role(g, from);
     if (end >= 0) lir_place(l, end);
 }
 

@@ -83,6 +83,7 @@ struct gen_pipe {
     struct gen_role *producer;
     /* state of the role being emitted */
     struct opd index, phase;  /* slot in use next, and its parity (0 at first; producers wait for phase ^ 1) */
+    struct opd next;          /* shared address of slot `index`; none where there is one slot only */
     struct opd base;          /* shared address of the slot inside produce or consume */
     struct opd held;          /* index of the slot being produced or consumed */
     struct opd full_now;      /* address of the full barrier being produced */
@@ -205,6 +206,7 @@ void store_task(struct gen *g);
 void store_meanwhile(struct gen *g);
 void store_explain(const struct gen *g, struct buf *out);
 void store_finish(struct gen *g);                                /* at a role's end: its TMA stores are done */
+void early_role(struct gen *g, int from); /* early.c: over the code of a role, from an instruction on */
 void gen_put(struct gen *g, struct ir_stmt *s);
 void gen_fetch(struct gen *g, struct ir_stmt *s);
 void gen_combine(struct gen *g, struct ir_stmt *s);

@@ -79,6 +79,8 @@ static bool is_pure(const struct lir_insn *in)
     return false;
 }
 
+bool hoist_arithmetic(const struct lir_insn *in) { return is_pure(in) && !is_load(in) && in->fmt[0] != '@'; }
+
 /* The operands it writes: the first one of its text, or the list or pair that stands first. args[*first] .. of the count
  * returned. A guard comes before them. */
 static int writes(const struct lir_insn *in, int *first)

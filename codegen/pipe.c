@@ -59,6 +59,8 @@ struct opd pipe_empty_barrier(struct gen *g, struct gen_pipe *p, struct opd inde
 
 /* ---- state ---- */
 
+static struct opd first_slot(struct gen *g, const struct gen_pipe *p) { return lir_add(g->l, g->smem, opd_imm(p->offset)); }
+
 void pipe_begin_role(struct gen *g)
 {
     for (int i = 0; i < g->fn->pipes.n; i++) {
@@ -68,9 +70,14 @@ void pipe_begin_role(struct gen *g)
         p->phase = lir_reg(g->l, RC_B32);
         lir_set(g->l, p->index, opd_imm(0));
         lir_set(g->l, p->phase, opd_imm(0));
+        p->next = (struct opd){ 0 };
+        if (p->depth == 1 || p->ir->home) continue;
+        p->next = lir_reg(g->l, RC_B32);
+        lir_set(g->l, p->next, first_slot(g, p));
     }
 }
 
+/* The next slot's address is worked out with its index, so that it is there when the slot is. */
 static void advance(struct gen *g, struct gen_pipe *p)
 {
     struct lir *l = g->l;
@@ -83,6 +90,10 @@ static void advance(struct gen *g, struct gen_pipe *p)
     lir_emit(l, "setp.eq.s32 %r, %r, %d", wrap, p->index, p->depth);
     lir_emit(l, "selp.b32 %r, 0, %r, %r", p->index, p->index, wrap);
     lir_emit(l, "@%r xor.b32 %r, %r, 1", wrap, p->phase, p->phase);
+    if (opd_none(p->next)) return;
+    struct opd first = first_slot(g, p);
+    lir_emit(l, "add.s32 %r, %r, %d", p->next, p->next, p->slot_bytes);
+    lir_emit(l, "selp.b32 %r, %r, %r, %r", p->next, first, p->next, wrap);
 }
 
 /* What threads of both CTAs of a pair stored before they arrived is seen, too. */
@@ -92,9 +103,12 @@ static void wait_full(struct gen *g, struct gen_pipe *p)
     wait_barrier(g, barrier_address(g, p->full, p->held), p->phase, p->paired && stored);
 }
 
-static struct opd slot_base(struct gen *g, struct gen_pipe *p, struct opd index)
+static struct opd slot_base(struct gen *g, struct gen_pipe *p)
 {
-    return lir_add(g->l, lir_add(g->l, g->smem, lir_mul(g->l, index, opd_imm(p->slot_bytes))), opd_imm(p->offset));
+    if (opd_none(p->next)) return first_slot(g, p);
+    struct opd r = lir_reg(g->l, RC_B32);
+    lir_set(g->l, r, p->next);
+    return r;
 }
 
 static struct opd held_index(struct gen *g, struct gen_pipe *p)
@@ -368,7 +382,7 @@ void gen_produce(struct gen *g, struct ir_stmt *s)
     guard(g, p->by_threads || p->by_cp_async ? opd_imm(1) : is_issuer(g), &skip);
     gen_wait_barrier(g, barrier_address(g, p->empty, p->held), lir_xor(l, p->phase, opd_imm(1)));
     unguard(g, skip);
-    p->base = slot_base(g, p, p->held);
+    p->base = slot_base(g, p);
     p->full_now = barrier_address(g, p->full, p->held);
     if (p->paired) p->full_pair = pair_first(g, p->full_now);
     p->inside = true;
@@ -558,8 +572,8 @@ void gen_consume(struct gen *g, struct ir_stmt *s)
         return;
     }
     p->held = held_index(g, p);
+    p->base = slot_base(g, p);
     wait_full(g, p);
-    p->base = slot_base(g, p, p->held);
     p->inside = true;
     gen_block(g, &s->body);
     p->inside = false;
