@@ -97,14 +97,7 @@ static bool plain_body(const struct ir_stmt *loop, int *products)
 
 static struct chain begin(struct pass_state *p, const struct ir_stmt *loop, struct ir_var *v)
 {
-    struct chain c = { .p = p, .loop = loop, .product = v };
-    c.second = ir_new_var(p->arena, p->fn, arena_printf(p->arena, "%s.next", v->name), v->type);
-    for (int i = 0; i < v->naxes; i++) c.second->axes[c.second->naxes++] = v->axes[i];
-    c.second->accum = v->accum;
-    c.second->slots = v->slots;
-    c.second->flip = v->flip;
-    c.second->span = v->span;
-    return c;
+    return (struct chain){ .p = p, .loop = loop, .product = v, .second = ir_var_like(p->arena, p->fn, arena_printf(p->arena, "%s.next", v->name), v) };
 }
 
 /* Copies e for trip u: the loop's counter becomes its value, the product of odd trips its second place. */

@@ -112,14 +112,8 @@ static void own_all(struct teams *t, const ir_block *b, int team)
     for (int i = 0; i < b->n; i++) {
         struct ir_var *v = b->at[i]->var;
         if (v && !own(t, v, 1)) {
-            struct ir_var *w = ir_new_var(a, t->p->fn, arena_printf(a, "%s.%d", v->name, team), v->type);
-            int id = w->id;
-            const char *name = w->name;
-            *w = *v;
-            w->id = id;
-            w->name = name;
             vec_push(a, &t->from, v);
-            vec_push(a, &t->to, w);
+            vec_push(a, &t->to, ir_var_like(a, t->p->fn, arena_printf(a, "%s.%d", v->name, team), v));
         }
         own_all(t, &b->at[i]->body, team);
         own_all(t, &b->at[i]->other, team);

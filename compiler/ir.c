@@ -197,6 +197,16 @@ struct ir_var *ir_new_var(struct arena *a, struct ir_fn *fn, const char *name, e
     return v;
 }
 
+struct ir_var *ir_var_like(struct arena *a, struct ir_fn *fn, const char *name, const struct ir_var *v)
+{
+    struct ir_var *w = ir_new_var(a, fn, name, v->type), own = *w;
+    *w = *v;
+    w->name = own.name;
+    w->id = own.id;
+    w->cg = NULL;
+    return w;
+}
+
 struct ir_stmt *ir_stmt(struct arena *a, ir_block *b, enum ir_stmt_kind k, struct span at)
 {
     struct ir_stmt *s = new(a, struct ir_stmt);

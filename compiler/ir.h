@@ -249,6 +249,7 @@ bool ir_has_axis(const struct ir_expr *e, const struct ir_axis *axis);
 /* Largest known divisor of an integer scalar (from constants, dims' multiples, axes' align); >= 1; 0 means it is 0. */
 int64_t ir_divisor(const struct ir_fn *fn, const struct ir_expr *e);
 struct ir_var *ir_new_var(struct arena *a, struct ir_fn *fn, const char *name, enum type t);
+struct ir_var *ir_var_like(struct arena *a, struct ir_fn *fn, const char *name, const struct ir_var *v); /* all as v has it but the name */
 struct ir_stmt *ir_stmt(struct arena *a, ir_block *b, enum ir_stmt_kind k, struct span at);
 
 /* Visits (walk.c): every expression, operands too, of a statement alone, of a block with what lies inside, of task and roles. */

@@ -25,12 +25,10 @@ static struct ir_expr *product_of_factors(struct arena *a, const struct ir_stmt 
 
 static struct ir_var *partial(struct pass_state *p, const struct ir_var *c)
 {
-    struct ir_var *v = ir_new_var(p->arena, p->fn, arena_printf(p->arena, "%s.part", c->name), TY_f32);
-    for (int i = 0; i < c->naxes; i++) v->axes[v->naxes++] = c->axes[i];
+    struct ir_var *v = ir_var_like(p->arena, p->fn, arena_printf(p->arena, "%s.part", c->name), c);
+    v->type = TY_f32;
     v->accum = true;
-    v->slots = c->slots;
-    v->flip = c->flip;
-    v->span = c->span;
+    v->multiple = 0;
     return v;
 }
 

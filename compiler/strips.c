@@ -113,13 +113,9 @@ static struct ir_var *var_of(struct strips *t, struct ir_var *v, int part)
         if (t->from.at[i] == v) return t->to.at[i][part];
     struct ir_var **to = new_n(a, struct ir_var *, t->n);
     for (int k = 0; k < t->n; k++) {
-        to[k] = ir_new_var(a, t->p->fn, arena_printf(a, "%s.%d", v->name, k), v->type);
-        for (int i = 0; i < v->naxes; i++) to[k]->axes[to[k]->naxes++] = v->axes[i] == t->whole ? t->part[k] : v->axes[i];
-        to[k]->accum = v->accum;
-        to[k]->slots = v->slots;
-        to[k]->flip = v->flip;
-        to[k]->multiple = v->multiple;
-        to[k]->span = v->span;
+        to[k] = ir_var_like(a, t->p->fn, arena_printf(a, "%s.%d", v->name, k), v);
+        for (int i = 0; i < v->naxes; i++)
+            if (v->axes[i] == t->whole) to[k]->axes[i] = t->part[k];
     }
     vec_push(a, &t->from, v);
     vec_push(a, &t->to, to);
