@@ -404,7 +404,7 @@ static void emit_role(struct gen *g, struct gen_role *r, struct place p)
     int from = l->code.n;
     gen_block(g, &g->fn->task);
     store_finish(g);
-    early_role(g, from);
+    if (g->family && g->family->async) early_role(g, from);
     if (end >= 0) lir_place(l, end);
 }
 

@@ -83,7 +83,7 @@ struct gen_pipe {
     struct gen_role *producer;
     /* state of the role being emitted */
     struct opd index, phase;  /* slot in use next, and its parity (0 at first; producers wait for phase ^ 1) */
-    struct opd next;          /* shared address of slot `index`; none where there is one slot only */
+    struct opd next;          /* shared address of slot `index`, where it is kept */
     struct opd base;          /* shared address of the slot inside produce or consume */
     struct opd held;          /* index of the slot being produced or consumed */
     struct opd full_now;      /* address of the full barrier being produced */

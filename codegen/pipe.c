@@ -71,7 +71,7 @@ void pipe_begin_role(struct gen *g)
         lir_set(g->l, p->index, opd_imm(0));
         lir_set(g->l, p->phase, opd_imm(0));
         p->next = (struct opd){ 0 };
-        if (p->depth == 1 || p->ir->home) continue;
+        if (p->depth == 1 || p->ir->home || !g->family || !g->family->async) continue; /* mma.sync's roles have no register to spare */
         p->next = lir_reg(g->l, RC_B32);
         lir_set(g->l, p->next, first_slot(g, p));
     }
@@ -105,7 +105,7 @@ static void wait_full(struct gen *g, struct gen_pipe *p)
 
 static struct opd slot_base(struct gen *g, struct gen_pipe *p)
 {
-    if (opd_none(p->next)) return first_slot(g, p);
+    if (opd_none(p->next)) return lir_add(g->l, lir_add(g->l, g->smem, lir_mul(g->l, p->held, opd_imm(p->slot_bytes))), opd_imm(p->offset));
     struct opd r = lir_reg(g->l, RC_B32);
     lir_set(g->l, r, p->next);
     return r;
