@@ -481,7 +481,7 @@ static int pipe_nest(const struct gen *g, const struct ir_pipe *p)
 
 static int first_depth(const struct gen *g, const struct ir_pipe *p, int slots)
 {
-    return p->depth ? p->depth : pipe_nest(g, p) > 0 ? slots : 1;
+    return p->depth ? p->depth : pipe_nest(g, p) > 0 && p->most != 1 ? slots : 1;
 }
 
 int pipe_room(const struct gen *g, int slots)
@@ -525,8 +525,8 @@ static void choose_depths(struct gen *g)
         if (!p->ir->depth && !operand && nest > best && nest > 0) best = nest, inner = p;
     }
     if (inner && room > 0 && inner->slot_bytes) {
-        int more = room / inner->slot_bytes;
-        inner->depth = inner->depth + more > MOST_SLOTS ? MOST_SLOTS : inner->depth + more;
+        int more = room / inner->slot_bytes, most = inner->ir->most && inner->ir->most < MOST_SLOTS ? inner->ir->most : MOST_SLOTS;
+        inner->depth = inner->depth + more > most ? most : inner->depth + more;
         if (g->fn->persistent && g->family && g->family->async) ahead_of_tasks(g, inner, room - (inner->depth - 2) * inner->slot_bytes);
     }
     for (int n = 0, all = g->fn->pipes.n; n < 2 * all && room < 0; n++) { /* what a drain fills first */

@@ -108,7 +108,7 @@ struct ir_field {
 struct ir_pipe {
     const char *name;
     int id;
-    int depth;              /* slots; 0: auto */
+    int depth, most;        /* slots; 0: auto, as many as fit, but at most `most` unless 0 */
     struct ir_var *home;    /* its slots are this accumulator's places in tensor memory: its one field is the accumulator's value,
                                handed from one site of a split role to the other (split.c). NULL: slots in shared memory */
     bool scales;            /* its fields hold block scales as tensor memory has them, for one mma (stage.c) */

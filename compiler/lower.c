@@ -433,16 +433,23 @@ static void add_field(struct lower *L, struct ir_pipe *p, const struct node *n)
     vec_push(L->a, &p->fields, f);
 }
 
+/* What stands in a pipe's brackets; 0: nothing. */
+static int pipe_depth(struct lower *L, const struct node *pipe, struct node *said)
+{
+    int64_t depth = 0;
+    if (said && (!lower_static(L, said, &depth) || depth < 1 || depth > 64))
+        diag_error(L->d, said->span, "the depth of pipe '%s' is a number from 1 to 64, known at compile time, or auto", pipe->name);
+    return (int)depth;
+}
+
 static void declare_pipe(struct lower *L, struct node *n)
 {
     struct ir_pipe *p = new(L->a, struct ir_pipe);
-    int64_t depth = 0;
     p->name = n->name;
     p->id = L->fn->pipes.n;
     p->span = n->name_span.hi ? n->name_span : n->span;
-    if (n->a && (!lower_static(L, n->a, &depth) || depth < 1 || depth > 64))
-        diag_error(L->d, n->a->span, "the depth of pipe '%s' is a number from 1 to 64, known at compile time, or auto", n->name);
-    p->depth = (int)depth;
+    p->depth = pipe_depth(L, n, n->a);
+    p->most = pipe_depth(L, n, n->b);
     vec_push(L->a, &L->fn->pipes, p);
     for (int i = 0; i < n->list.n; i++) add_field(L, p, n->list.at[i]);
     lower_name(L, n->name, SYM_pipe, p->span)->pipe = p;

@@ -937,6 +937,7 @@ DECL_FN(pipe)
     if (take(p, "of")) pipe->home = var_of(p, name(p));
     pipe->scales = take(p, "scales");
     if (take(p, "depth")) pipe->depth = (int)number(p);
+    if (take(p, "most")) pipe->most = (int)number(p);
     vec_push(p->a, &p->fn->pipes, pipe);
 }
 

@@ -657,6 +657,7 @@ static void put_pipe_lines(struct printer *p, const struct ir_pipe *pipe)
     }
     if (pipe->scales) put(p, " scales");
     if (pipe->depth) buf_printf(&p->out, " depth %d", pipe->depth);
+    if (pipe->most) buf_printf(&p->out, " most %d", pipe->most);
     put(p, ";\n");
     for (int i = 0; i < pipe->fields.n; i++) {
         const struct ir_field *f = pipe->fields.at[i];

@@ -432,6 +432,7 @@ static void axes_in(struct node *n, void *ctx)
 static void one_pipe(struct check *c, struct node *p)
 {
     check_positive(c, p->a, "a depth");
+    check_positive(c, p->b, "a depth");
     for (int i = 0; i < p->list.n; i++) {
         struct node *f = p->list.at[i];
         for (int k = 0; k < f->list.n; k++) {

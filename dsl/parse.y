@@ -151,6 +151,8 @@ item: SPEC expr '=' cond tol when ';'
     | GRID persistent '(' optnames ')' source ';'
         { $$ = MK(grid, @$, .flag = $2, .name_span = @1, .list = $4, .a = $6 && !$6->flag ? $6 : NULL, .b = $6 && $6->flag ? $6 : NULL); }
     | PIPE ID '[' depth ']' '{' fields '}'  { $$ = MK(pipe, @$, .name = $2, .name_span = @2, .a = $4, .list = $7); }
+    | PIPE ID '[' AUTO ',' expr ']' '{' fields '}'
+        { $$ = MK(pipe, @$, .name = $2, .name_span = @2, .b = $6, .list = $9); }
     | PIPE ID '[' depth ']' '{' fields error '}'                    { $$ = NULL; yyerrok; }
     | VIEW views ';'                        { $$ = MANY(@$, $2); }
     | shared
