@@ -366,6 +366,17 @@ static void emit_cta_barrier(struct gen *g)
     } else lir_emit(g->l, "barrier.sync 0");
 }
 
+/* Where launches overlap (CUDA programming guide, Programmatic Dependent Launch): what stands above is a CTA's own setup and may
+ * run while the grid before still does; nothing of global memory is touched above. The next grid may come as soon as this one is set
+ * up: it only sets itself up until this one has ended. No sooner: its CTAs could take the tensor memory that ours are yet to ask for.
+ * No later: it is one instruction where every warp passes once. Both do nothing in launches that are not to overlap. */
+static void emit_overlap(struct gen *g)
+{
+    if (!target_has(g->target, HAS_PDL)) return;
+    lir_emit(g->l, "griddepcontrol.wait");
+    lir_emit(g->l, "griddepcontrol.launch_dependents");
+}
+
 static void emit_init(struct gen *g, struct place p)
 {
     struct lir *l = g->l;
@@ -377,7 +388,7 @@ static void emit_init(struct gen *g, struct place p)
     g->role = NULL;
     if (g->family && g->family->setup) g->family->setup(g);
     emit_cta_barrier(g);
-    if (target_has(g->target, HAS_PDL)) lir_emit(l, "griddepcontrol.wait");
+    emit_overlap(g);
 }
 
 static void emit_role(struct gen *g, struct gen_role *r, struct place p)

@@ -21,6 +21,7 @@ struct cu_attribute { /* CUlaunchAttribute: the union is 64 bytes */
     union {
         char bytes[64];
         unsigned dim[3];
+        int on;
     } value;
 };
 struct cu_config { /* CUlaunchConfig */
@@ -30,7 +31,8 @@ struct cu_config { /* CUlaunchConfig */
     unsigned n_attributes;
 };
 
-enum { CU_ATTRIBUTE_CLUSTER_DIMENSION = 4 };
+enum { CU_ATTRIBUTE_CLUSTER_DIMENSION = 4, CU_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6, ATTRIBUTES = 2 };
+enum { CU_VERSION_GRAPH_OVERLAP = 12030 }; /* the first whose graphs know overlapping launches: edges of kind programmatic */
 enum { CU_SMS = 16, CU_CAPABILITY_MAJOR = 75, CU_CAPABILITY_MINOR = 76, CU_SMEM_OPTIN = 97 };
 enum { CU_FUNC_MAX_DYNAMIC_SMEM = 8, CU_FUNC_NON_PORTABLE_CLUSTER = 14 };
 enum { CU_JIT_INFO_LOG = 3, CU_JIT_INFO_LOG_BYTES, CU_JIT_ERROR_LOG, CU_JIT_ERROR_LOG_BYTES, CU_JIT_TARGET = 9,
@@ -101,6 +103,7 @@ struct cuda {
     CUdevice ordinal;
     CUcontext context;
     CUevent start, stop;
+    int version;
 };
 
 static struct cuda *of(struct device *d) { return (struct cuda *)d; }
@@ -274,12 +277,12 @@ static enum dgk_status prepare(struct cuda *c, const struct device_launch *l, st
     return DGK_OK;
 }
 
-static struct cu_config config(const struct device_launch *l, struct cu_attribute *cluster)
+static struct cu_config config(const struct device_launch *l, bool overlap, struct cu_attribute *at)
 {
-    *cluster = (struct cu_attribute){ .id = CU_ATTRIBUTE_CLUSTER_DIMENSION };
-    cluster->value.dim[0] = l->cluster;
-    cluster->value.dim[1] = cluster->value.dim[2] = 1;
-    return (struct cu_config){ { l->grid, 1, 1 }, { l->threads, 1, 1 }, l->smem_bytes, l->stream, cluster, l->cluster > 1 };
+    unsigned n = 0;
+    if (l->cluster > 1) at[n++] = (struct cu_attribute){ .id = CU_ATTRIBUTE_CLUSTER_DIMENSION, .value.dim = { l->cluster, 1, 1 } };
+    if (overlap) at[n++] = (struct cu_attribute){ .id = CU_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, .value.on = 1 };
+    return (struct cu_config){ { l->grid, 1, 1 }, { l->threads, 1, 1 }, l->smem_bytes, l->stream, at, n };
 }
 
 static enum dgk_status cuda_resident(struct device *d, const struct device_launch *l, int *ctas, struct fault *why)
@@ -289,8 +292,8 @@ static enum dgk_status cuda_resident(struct device *d, const struct device_launc
     if (s || (s = prepare(c, l, why))) return s;
     int n = 0;
     if (l->cluster > 1 && c->cu.cuOccupancyMaxActiveClusters) {
-        struct cu_attribute cluster;
-        struct cu_config cfg = config(l, &cluster);
+        struct cu_attribute at[ATTRIBUTES];
+        struct cu_config cfg = config(l, false, at);
         cfg.grid[0] = l->cluster; /* any whole number of clusters */
         TRY(&c->cu, DGK_LAUNCH, cuOccupancyMaxActiveClusters, &n, l->module->function, &cfg);
         *ctas = n * (int)l->cluster;
@@ -303,6 +306,17 @@ static enum dgk_status cuda_resident(struct device *d, const struct device_launc
                      l->symbol, d->props.name, l->threads, l->smem_bytes, l->cluster);
 }
 
+static bool capturing(struct cuda *c, void *stream)
+{
+    int status = 0;
+    return !c->cu.cuStreamIsCapturing(stream, &status) && status != 0;
+}
+
+static bool overlaps(struct cuda *c, const struct device_launch *l)
+{
+    return l->overlap && (c->version >= CU_VERSION_GRAPH_OVERLAP || !capturing(c, l->stream));
+}
+
 static enum dgk_status cuda_launch(struct device *d, const struct device_launch *l, struct fault *why)
 {
     struct cuda *c = of(d);
@@ -312,8 +326,8 @@ static enum dgk_status cuda_launch(struct device *d, const struct device_launch 
     void *params[256];
     if (l->n_params > COUNT(params)) return fault_set(why, DGK_LAUNCH, "%d parameters; at most %d", l->n_params, COUNT(params));
     for (int i = 0; i < l->n_params; i++) params[i] = (char *)l->params + l->param_offsets[i];
-    struct cu_attribute cluster;
-    struct cu_config cfg = config(l, &cluster);
+    struct cu_attribute at[ATTRIBUTES];
+    struct cu_config cfg = config(l, overlaps(c, l), at);
     TRY(&c->cu, DGK_LAUNCH, cuLaunchKernelEx, &cfg, l->module->function, params, NULL);
     return DGK_OK;
 }
@@ -363,11 +377,7 @@ static void cuda_leave(struct device *d, void *before)
     if (before && before != of(d)->context) of(d)->cu.cuCtxSetCurrent(before);
 }
 
-static bool cuda_capturing(struct device *d, void *stream)
-{
-    int status = 0;
-    return !of(d)->cu.cuStreamIsCapturing(stream, &status) && status != 0;
-}
+static bool cuda_capturing(struct device *d, void *stream) { return capturing(of(d), stream); }
 
 static const struct device_ops ops = {
     cuda_close, cuda_alloc, cuda_release, cuda_write, cuda_read, cuda_fill, cuda_load, cuda_unload, cuda_encode_map,
@@ -384,16 +394,15 @@ static int attribute(struct cuda *c, int which)
 static void read_props(struct cuda *c)
 {
     struct device_props *p = &c->device.props;
-    int version = 0;
     c->cu.cuDeviceGetName(p->name, sizeof p->name, c->ordinal);
-    c->cu.cuDriverGetVersion(&version);
+    c->cu.cuDriverGetVersion(&c->version);
     c->cu.cuDeviceTotalMem_v2(&p->memory_bytes, c->ordinal);
     p->major = attribute(c, CU_CAPABILITY_MAJOR);
     p->minor = attribute(c, CU_CAPABILITY_MINOR);
     p->sms = attribute(c, CU_SMS);
     p->smem_bytes = (size_t)attribute(c, CU_SMEM_OPTIN);
     snprintf(p->arch, sizeof p->arch, "sm_%d%d", p->major % 100, p->minor % 10);
-    snprintf(p->driver, sizeof p->driver, "CUDA %d.%d", version / 1000, version % 1000 / 10);
+    snprintf(p->driver, sizeof p->driver, "CUDA %d.%d", c->version / 1000, c->version % 1000 / 10);
 }
 
 static enum dgk_status open_ordinal(struct cuda *c, const char *options, struct fault *why)

@@ -35,6 +35,7 @@ struct device_launch {
     const uint32_t *param_offsets;   /* where each parameter begins */
     int n_params;
     void *stream;                    /* a CUstream of the device; NULL: the legacy default stream */
+    bool overlap;                    /* it may set itself up while the kernel before it still runs: its code waits for that one */
 };
 
 struct device;

@@ -50,6 +50,11 @@ void dgk_info(dgk_context *c, dgk_device_info *out);
 int dgk_set_sms(dgk_context *c, int sms);
 int dgk_get_sms(dgk_context *c);
 
+/* Whether launches from now on may overlap with the kernel before them in their stream (programmatic dependent launch): a kernel then
+ * sets itself up while that one still runs, and touches no memory of tensors until it has ended. Off at first; no effect before sm_90. */
+int dgk_set_pdl(dgk_context *c, int on);
+int dgk_get_pdl(dgk_context *c);
+
 /* Memory of the device, for programs that have no other source of it. dgk_alloc: 0 when it fails. */
 uint64_t dgk_alloc(dgk_context *c, size_t bytes);
 void dgk_free(dgk_context *c, uint64_t address);

@@ -288,6 +288,7 @@ static enum dgk_status launch_entry(struct dgk_kernel *k, struct entry *e, const
         entry_put_workspace(e, scratch, counters, e->params);
     }
     e->launch.stream = stream;
+    e->launch.overlap = context_overlaps(k->context);
     struct device *d = k->context->device;
     return d->ops->launch(d, &e->launch, why);
 }

@@ -155,6 +155,17 @@ int dgk_set_sms(dgk_context *c, int sms)
 
 int dgk_get_sms(dgk_context *c) { return c->sms ? c->sms : c->device->props.sms; }
 
+int dgk_set_pdl(dgk_context *c, int on)
+{
+    fault_here();
+    c->pdl = on != 0;
+    return DGK_OK;
+}
+
+int dgk_get_pdl(dgk_context *c) { return c->pdl; }
+
+bool context_overlaps(const struct dgk_context *c) { return c->pdl && target_has(c->target, HAS_PDL); }
+
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
 /* Every call into the device: not in a forked child, on its own context, one at a time on the emulator. */

@@ -41,6 +41,7 @@ struct dgk_context {
     const struct target *target;
     unsigned generation;           /* of the process that opened it */
     int sms;
+    bool pdl;
     struct workspace *spaces;
     struct workspace captured;     /* what captured graphs use */
     VEC(uint64_t) outgrown;        /* graphs may still hold them: freed with the context */
@@ -49,6 +50,9 @@ struct dgk_context {
     struct dgk_kernel *operators[OPERATORS_MAX]; /* ops.c: loaded when first used */
     char spec[128];
 };
+
+/* Whether a launch may overlap with the one before: asked for, and the code waits. */
+bool context_overlaps(const struct dgk_context *c);
 
 /* Memory for a launch on this stream: grown outside of captures only. */
 enum dgk_status workspace_find(struct dgk_context *c, void *stream, size_t scratch, size_t counters, uint64_t *scratch_at,

@@ -79,6 +79,7 @@ int dgk_run(dgk_plan *p, const uint64_t *addresses, int n, void *stream)
     if (forked(c, why)) return DGK_FORKED;
     if (!l.grid) return DGK_OK;
     l.stream = stream;
+    l.overlap = context_overlaps(c);
     if (addresses) {
         if (p->entry->variant->image->param_bytes > sizeof params) return (int)fault_set(why, DGK_UNSUPPORTED, "more than 4 KiB of parameters");
         l.params = params;

@@ -60,7 +60,6 @@ def is_fp4(t):
 class Settings:
     num_sms = 0
     tc_util = 0
-    pdl = False
     ignore_compile_dims = False
     block_multiple = (1, 1)
     mk_alignment = 128
@@ -104,11 +103,11 @@ def get_tc_util():
 
 
 def set_pdl(new_enable_pdl):
-    change(pdl=bool(new_enable_pdl))
+    dgk.set_pdl(new_enable_pdl, current_device())
 
 
 def get_pdl():
-    return settings.pdl
+    return dgk.get_pdl(current_device())
 
 
 def set_ignore_compile_dims(new_value):

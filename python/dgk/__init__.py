@@ -11,7 +11,8 @@ from ._kernel import Kernel, default_device, kernel, kernel_path
 from ._native import Error
 
 __version__ = _native.lib.dgk_version().decode()
-__all__ = ["Error", "Kernel", "default_device", "device_info", "explain", "get_num_sms", "kernel", "kernel_path", "set_num_sms", "synchronize", "test"]
+__all__ = ["Error", "Kernel", "default_device", "device_info", "explain", "get_num_sms", "get_pdl", "kernel", "kernel_path", "set_num_sms", "set_pdl",
+           "synchronize", "test"]
 
 
 def device_info(device=None):
@@ -29,6 +30,15 @@ def set_num_sms(n, device=None):
 
 def get_num_sms(device=None):
     return _native.lib.dgk_get_sms(_native.context(device or default_device()))
+
+
+def set_pdl(on, device=None):
+    """Whether a kernel may set itself up while the one before it in its stream still runs (programmatic dependent launch)."""
+    _native.check(_native.lib.dgk_set_pdl(_native.context(device or default_device()), bool(on)))
+
+
+def get_pdl(device=None):
+    return bool(_native.lib.dgk_get_pdl(_native.context(device or default_device())))
 
 
 def synchronize(device):

@@ -50,7 +50,7 @@ VALUES = C.POINTER(Value)
 _PROTOTYPES = {
     "dgk_abi": (I, []), "dgk_version": (S, []), "dgk_error": (S, []), "dgk_status_name": (S, [I]),
     "dgk_open": (I, [PP, S]), "dgk_close": (None, [P]), "dgk_info": (None, [P, C.POINTER(Info)]),
-    "dgk_set_sms": (I, [P, I]), "dgk_get_sms": (I, [P]), "dgk_sync": (I, [P]),
+    "dgk_set_sms": (I, [P, I]), "dgk_get_sms": (I, [P]), "dgk_set_pdl": (I, [P, I]), "dgk_get_pdl": (I, [P]), "dgk_sync": (I, [P]),
     "dgk_type": (I, [S]), "dgk_type_name": (S, [I]), "dgk_type_bits": (I, [I]), "dgk_from_dlpack": (I, [C.POINTER(Tensor), P]),
     "dgk_load": (I, [P, S, C.POINTER(Options), PP]), "dgk_load_text": (I, [P, S, S, C.c_size_t, C.POINTER(Options), PP]), "dgk_unload": (None, [P]),
     "dgk_slots": (I, [P]), "dgk_slot_at": (I, [P, I, C.POINTER(Slot)]),

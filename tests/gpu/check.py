@@ -320,6 +320,79 @@ def num_sms():
         deep_gemm.set_num_sms(0)
 
 
+def bf16_chain(m, n, k):
+    """A pair of GEMMs, each on what the other left, and that."""
+    x, y, b, c = bf(m, k), torch.empty((m, n), device="cuda", dtype=torch.bfloat16), bf(n, k) * k ** -0.5, bf(k, n) * n ** -0.5
+    first = x.clone()
+
+    def begin():
+        x.copy_(first), y.fill_(float("nan"))
+
+    def pair():
+        deep_gemm.bf16_gemm_nt(x, b, y)
+        deep_gemm.bf16_gemm_nt(y, c, x)
+    return begin, pair, x
+
+
+def fp8_chain(m, n, k):
+    """The same of calls that are two launches where k / 128 is no multiple of 4: scales laid out anew, then the GEMM; sums are kept."""
+    a, b = per_token_cast_to_fp8(bf(m, k), False), per_block_cast_to_fp8(bf(n, k), False)
+    d = torch.empty((m, n), device="cuda", dtype=torch.float32)
+
+    def begin():
+        d.zero_()
+
+    def pair():
+        deep_gemm.fp8_gemm_nt(a, b, d, c=d, recipe=(1, 128, 128))
+        deep_gemm.fp8_gemm_nt(a, b, d, c=d, recipe=(1, 128, 128))
+    return begin, pair, d
+
+
+def chain_of(begin, pair, out, pairs=50):
+    """Twice: what `pairs` of them leave, and the microseconds a pair takes on the device; launched, and as a graph."""
+    begin(), pair()
+    found, graph = [], torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        begin()
+        for _ in range(pairs):
+            pair()
+
+    def launched():
+        begin()
+        for _ in range(pairs):
+            pair()
+    for f in (launched, graph.replay):
+        best = 1e9
+        for _ in range(4):
+            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            f()
+            stop.record()
+            torch.cuda.synchronize()
+            best = min(best, start.elapsed_time(stop) * 1e3 / pairs)
+        found.append((out.clone(), best))
+    return found
+
+
+@check
+def pdl():
+    """Launches that overlap leave the bits that others leave."""
+    for make, shape in ((bf16_chain, (1, 2112, 7168)), (bf16_chain, (128, 2112, 7168)), (bf16_chain, (128, 4096, 7168)), (bf16_chain, (4096, 2112, 7168)),
+                        (fp8_chain, (128, 2112, 7296)), (fp8_chain, (64, 576, 640))):
+        chain, times = make(*shape), []
+        plain = chain_of(*chain)
+        deep_gemm.set_pdl(True)
+        try:
+            over = chain_of(*chain)
+        finally:
+            deep_gemm.set_pdl(False)
+        for way, (x, before), (y, after) in zip(("launched", "graph"), plain, over):
+            deep_gemm.testing.assert_bitwise_equal(x, y, f"{make.__name__} {shape} {way}")
+            assert torch.isfinite(y).all()
+            times.append(f"{way} {before:.2f} us, overlapping {after:.2f} us")
+        print(f"pdl: {make.__name__} {shape}: a pair {'; '.join(times)}")
+
+
 def host_us(f, n=300):
     best = 1e9
     for _ in range(7):

@@ -399,8 +399,9 @@ def test_settings():
     deep_gemm.set_num_sms(0)
     assert deep_gemm.get_num_sms() == n
     deep_gemm.set_pdl(True)
-    assert deep_gemm.get_pdl()
+    assert deep_gemm.get_pdl() and dgk.get_pdl()
     deep_gemm.set_pdl(False)
+    assert not deep_gemm.get_pdl() and not dgk.get_pdl()
     assert deep_gemm.get_tc_util() == 100 and deep_gemm.get_mk_alignment_for_contiguous_layout() == 128
     major = deep_gemm.testing.get_arch_major()
     assert deep_gemm.get_theoretical_mk_alignment_for_contiguous_layout(expected_m=10, num_groups=2) == {9: 128, 10: 32, 12: 64}.get(major, 128)

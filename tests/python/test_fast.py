@@ -98,6 +98,23 @@ for _ in range(20):  # three views and one stream by ctypes, which torch does in
         table.view(a, out), table.view(b, out), table.view(d, out)
     views = min(views, (time.perf_counter() - t) * 1e3)
 assert slow[0] == n
+
+# whether launches overlap is asked at each: of a call that is replayed, too
+overlap, recorded = C.c_int.in_dll(fake, "fake_overlap"), [0]
+class Replayed(N.fast.Recorded):
+    def _record(self, leaves, args, named):
+        recorded[0] += 1
+        loaded, values, *keep = k._values(args, {})
+        tensors = b"".join(bytes(values[i].tensor.contents) for i in range(3))
+        return k(*args), (((loaded.handle.value, 0, bytes(values), tensors, ((0, 0, 0), (1, 1, 0), (2, 2, 0))),), -1)
+r = Replayed()
+r._of(k)
+assert not dgk.get_pdl("cuda:0")
+for on in (False, True, True, False, True, False):
+    dgk.set_pdl(on, "cuda:0")
+    n = launches.value
+    r(a, b, d)
+    assert dgk.get_pdl("cuda:0") == on == overlap.value and launches.value == n + 1 and recorded[0] == 1, (on, overlap.value)
 print(f"{best:.2f} us a call, of which {views:.2f} us are this program's own stand-ins for torch")
 assert best - views < 5
 '''

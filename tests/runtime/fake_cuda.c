@@ -4,14 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct attribute {
+    int id, pad;
+    union {
+        char bytes[64];
+        int first;
+    } value;
+};
 struct config {
     unsigned grid[3], block[3], smem;
-    void *stream, *attributes;
+    void *stream;
+    struct attribute *attributes;
     unsigned n;
 };
 
 /* What tests look at. */
 int fake_launches, fake_maps, fake_loads, fake_switches, fake_allocs, fake_capturing, fake_inits;
+int fake_version = 13000;
+int fake_cluster, fake_overlap; /* attributes 4 and 6 of the last launch: clusters of so many along x, programmatic stream serialization */
 void *fake_stream;
 unsigned fake_grid;
 uint64_t fake_first_param;
@@ -20,7 +30,7 @@ static __thread char *current;
 static char contexts[2];
 
 int cuInit(unsigned f) { (void)f; fake_inits++; return 0; }
-int cuDriverGetVersion(int *v) { *v = 13000; return 0; }
+int cuDriverGetVersion(int *v) { *v = fake_version; return 0; }
 int cuGetErrorName(int r, const char **t) { (void)r; *t = "CUDA_ERROR_FAKE"; return 0; }
 int cuGetErrorString(int r, const char **t) { (void)r; *t = "a fake error"; return 0; }
 int cuDeviceGetCount(int *n) { *n = 2; return 0; }
@@ -75,6 +85,12 @@ int cuLaunchKernelEx(const struct config *c, void *f, void **params, void **extr
     fake_launches++;
     fake_stream = c->stream;
     fake_grid = c->grid[0];
+    fake_cluster = fake_overlap = 0;
+    for (unsigned i = 0; i < c->n; i++) {
+        const struct attribute *a = &c->attributes[i];
+        if (a->id != 4 && a->id != 6) return 1;
+        *(a->id == 4 ? &fake_cluster : &fake_overlap) = a->value.first;
+    }
     if (params[0]) memcpy(&fake_first_param, params[0], 8);
     return 0;
 }

@@ -1,5 +1,5 @@
 /* What libdgk does with a driver, on a fake one: launches on the caller's stream, maps encoded again only when a tensor moved,
- * nothing compiled or allocated while a graph is captured, the caller's device left current, two devices, forks, and how long
+ * nothing compiled or allocated while a graph is captured, launches that overlap where asked, the caller's device left current, two devices, forks, and how long
  * a call takes on the host. */
 #include "runtime/dgk.h"
 #include "tests/runtime/fake_cuda.h"
@@ -112,6 +112,53 @@ static void scratch(dgk_context *c)
     dgk_free(c, at);
 }
 
+/* The attribute of launches that may overlap: in a call, in a plan, beside clusters; asked for at each launch. */
+static void overlaps(dgk_context *c)
+{
+    const char *fixed[] = { "cluster(i)=2" };
+    dgk_options o = { .fixed = fixed, .n_fixed = 1 };
+    dgk_kernel *k;
+    dgk_plan *p;
+    uint64_t at = dgk_alloc(c, M * K * 2);
+    dgk_tensor t = matrix(at, "bf16", M, K);
+    dgk_value v[] = { dgk_of(&t), dgk_of(&t), dgk_of(&t) };
+    const int *overlap = number("fake_overlap"), *cluster = number("fake_cluster");
+    check(dgk_load(c, "kernels_dsl/bf16_gemm.dgk", &o, &k) == 0 && dgk_plan_call(k, v, 3, &p) == 0, "a kernel of clusters");
+    check(!dgk_get_pdl(c) && dgk_call(k, v, 3, NULL) == 0 && !*overlap && *cluster == 2, "launches do not overlap unless asked");
+    check(dgk_set_pdl(c, 1) == 0 && dgk_get_pdl(c) && dgk_call(k, v, 3, NULL) == 0 && *overlap == 1 && *cluster == 2, "a call that was made before overlaps when asked");
+    *number("fake_capturing") = 1;
+    check(dgk_call(k, v, 3, NULL) == 0 && *overlap == 1, "in a graph, too");
+    *number("fake_capturing") = 0;
+    check(dgk_run(p, NULL, 0, NULL) == 0 && *overlap == 1, "and a plan that was made before");
+    check(dgk_run(p, (uint64_t[]){ at, at, at }, 3, NULL) == 0 && *overlap == 1, "on other addresses");
+    check(dgk_set_pdl(c, 0) == 0 && dgk_run(p, NULL, 0, NULL) == 0 && !*overlap && dgk_call(k, v, 3, NULL) == 0 && !*overlap, "and no longer");
+    dgk_plan_free(p);
+    dgk_unload(k);
+    dgk_free(c, at);
+}
+
+/* Code that does not wait, and graphs of a driver that knows no such edges, never overlap. */
+static void never_overlaps(const char *target, int version, int capturing, const char *what)
+{
+    dgk_context *c;
+    dgk_kernel *k;
+    const int was = *number("fake_version");
+    if (target) setenv("DGC_TARGET", target, 1);
+    *number("fake_version") = version;
+    check(dgk_open(&c, "cuda:1") == 0 && dgk_load(c, "kernels_dsl/01_copy.dgk", NULL, &k) == 0 && dgk_set_pdl(c, 1) == 0, "opened to overlap");
+    unsetenv("DGC_TARGET");
+    *number("fake_version") = was;
+    uint64_t at = dgk_alloc(c, 4096);
+    dgk_tensor x = matrix(at, "f32", 16, 64);
+    dgk_value v[] = { dgk_of(&x), dgk_of(&x) };
+    check(dgk_call(k, v, 2, NULL) == 0 && *number("fake_overlap") == !target, "outside of a graph, code that waits overlaps");
+    *number("fake_capturing") = capturing;
+    check(dgk_call(k, v, 2, NULL) == 0 && *number("fake_overlap") == 0, what);
+    *number("fake_capturing") = 0;
+    dgk_free(c, at);
+    dgk_close(c);
+}
+
 static void devices(dgk_context *c0)
 {
     dgk_context *c1;
@@ -157,6 +204,9 @@ int main(int argc, char **argv)
     check(dgk_load(c, "kernels_dsl/bf16_gemm.dgk", NULL, &k) == 0, "loaded");
     calls(c, k);
     scratch(c);
+    overlaps(c);
+    never_overlaps("sm_80", 13000, 0, "code of sm_80 does not wait and does not overlap");
+    never_overlaps(NULL, 12020, 1, "nor does a graph's launch on CUDA 12.2");
     devices(c);
     forks(k);
     dgk_close(c);
