@@ -325,27 +325,20 @@ static void begin_role(struct gen *g)
 
 /* ---- mma ---- */
 
-/* The constant half of a descriptor, and the half that holds the address. */
-struct descriptor {
-    struct opd low;
-    uint32_t high;
-};
 
 static uint32_t swizzle_code(int swizzle) { return swizzle == 128 ? 1 : swizzle == 64 ? 2 : swizzle == 32 ? 3 : 0; }
 
-static struct descriptor describe(struct gen *g, struct mma_op *op, struct mma_operand *o, struct opd group, int group_mn)
+static struct opd describe(struct gen *g, struct mma_op *op, struct mma_operand *o, struct opd group, int group_mn)
 {
     struct lir *l = g->l;
     int lbo, sbo;
     mma_descriptor_strides(o, &lbo, &sbo);
     struct opd at = lir_add(l, mma_address(g, op, o), lir_mul(l, group, opd_imm(mma_mn_bytes(o, group_mn))));
-    return (struct descriptor){ mma_descriptor_low(g, at, lbo), (uint32_t)((sbo & 0x3ffff) >> 4) | swizzle_code(o->form.swizzle) << 30 };
+    return mma_descriptor(g, mma_descriptor_low(g, at, lbo), (uint32_t)((sbo & 0x3ffff) >> 4) | swizzle_code(o->form.swizzle) << 30);
 }
 
-static struct opd advance(struct gen *g, struct descriptor d, int bytes)
-{
-    return mma_descriptor(g, lir_add(g->l, d.low, opd_imm(bytes >> 4)), d.high);
-}
+/* In 64 bits: the assembler then keeps both halves together, where halves put together anew are moved for each instruction. */
+static struct opd advance(struct gen *g, struct opd d, int bytes) { return lir_add64(g->l, d, opd_imm(bytes >> 4)); }
 
 static const struct wgmma_type {
     enum type type;
@@ -376,7 +369,7 @@ static const char *tail(struct gen *g, const struct mma_op *op, bool a_regs)
 
 struct stage {
     struct mma_op *op;
-    struct descriptor a, b;
+    struct opd a, b;          /* descriptors of the first step */
     const struct opd *fragments; /* A from registers, else NULL */
     const char *tail;
 };
