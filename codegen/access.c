@@ -414,55 +414,83 @@ int access_pack(struct gen *g, enum type t, const struct opd *v, int n, struct o
 
 /* ---- loads and stores */
 
-static void emit_vector(struct gen *g, const char *what, enum type t, int n, struct opd guard, struct opd at, int offset, struct opd *words, bool load)
+/* n elements next to each other, moved by one instruction. */
+struct piece {
+    const char *space;
+    enum type type;
+    int n;
+    struct opd guard, at, policy;
+    int offset;
+};
+
+static void emit_vector(struct gen *g, const struct piece *p, struct opd *words, bool load)
 {
-    int bytes = word_bytes(t, n), count = type_bits(t) * n / 8 / bytes;
-    if (count < 1) count = 1;
-    const char *vec = count == 1 ? "" : count == 2 ? ".v2" : ".v4";
-    if (load && count == 1) lir_emit(g->l, "@%r %s%s.b%d %r, [%r+%d]", guard, what, vec, bytes * 8, words[0], at, offset);
-    else if (load) lir_emit(g->l, "@%r %s%s.b%d %R, [%r+%d]", guard, what, vec, bytes * 8, words, count, at, offset);
-    else if (count == 1) lir_emit(g->l, "@%r %s%s.b%d [%r+%d], %r", guard, what, vec, bytes * 8, at, offset, words[0]);
-    else lir_emit(g->l, "@%r %s%s.b%d [%r+%d], %R", guard, what, vec, bytes * 8, at, offset, words, count);
+    int bytes = word_bytes(p->type, p->n), count = type_bits(p->type) * p->n / 8 / bytes;
+    const char *vec = count <= 1 ? "" : count == 2 ? ".v2" : ".v4";
+    const char *name = arena_printf(g->arena, "%s.%s%s%s.b%d", load ? "ld" : "st", p->space, gen_hint(p->policy), vec, bytes * 8);
+    if (load && count <= 1) lir_emit(g->l, "@%r %s %r, [%r+%d]%o", p->guard, name, words[0], p->at, p->offset, p->policy);
+    else if (load) lir_emit(g->l, "@%r %s %R, [%r+%d]%o", p->guard, name, words, count, p->at, p->offset, p->policy);
+    else if (count <= 1) lir_emit(g->l, "@%r %s [%r+%d], %r%o", p->guard, name, p->at, p->offset, words[0], p->policy);
+    else lir_emit(g->l, "@%r %s [%r+%d], %R%o", p->guard, name, p->at, p->offset, words, count, p->policy);
+}
+
+static void load_piece(struct gen *g, const struct piece *p, struct opd *out)
+{
+    int bytes = word_bytes(p->type, p->n), count = type_bits(p->type) * p->n / 8 / bytes;
+    struct opd words[16];
+    for (int i = 0; i < (count < 1 ? 1 : count); i++) {
+        words[i] = lir_reg(g->l, word_class(bytes));
+        if (!opd_is(p->guard, 1)) lir_set(g->l, words[i], opd_imm(0));
+    }
+    emit_vector(g, p, words, true);
+    access_unpack(g, p->type, words, p->n, out);
+}
+
+static void store_piece(struct gen *g, const struct piece *p, const struct opd *v)
+{
+    struct opd words[16];
+    access_pack(g, p->type, v, p->n, words);
+    emit_vector(g, p, words, false);
 }
 
 void access_words_load(struct gen *g, const char *space, enum type t, int n, struct opd guard, struct opd at, int offset, struct opd *out)
 {
-    int bytes = word_bytes(t, n), count = type_bits(t) * n / 8 / bytes;
-    struct opd words[16];
-    for (int i = 0; i < (count < 1 ? 1 : count); i++) {
-        words[i] = lir_reg(g->l, word_class(bytes));
-        if (!opd_is(guard, 1)) lir_set(g->l, words[i], opd_imm(0));
-    }
-    emit_vector(g, arena_printf(g->arena, "ld.%s", space), t, n, guard, at, offset, words, true);
-    access_unpack(g, t, words, n, out);
+    load_piece(g, &(struct piece){ .space = space, .type = t, .n = n, .guard = guard, .at = at, .offset = offset }, out);
 }
 
 void access_words_store(struct gen *g, const char *space, enum type t, int n, struct opd guard, struct opd at, int offset, const struct opd *v)
 {
-    struct opd words[16];
-    access_pack(g, t, v, n, words);
-    emit_vector(g, arena_printf(g->arena, "st.%s", space), t, n, guard, at, offset, words, false);
+    store_piece(g, &(struct piece){ .space = space, .type = t, .n = n, .guard = guard, .at = at, .offset = offset }, v);
+}
+
+static struct piece tensor_piece(struct gen *g, struct access *a, int r, int n, struct opd guard)
+{
+    struct piece p = { .space = "global", .type = a->tensor->type, .n = n, .guard = guard, .policy = gen_policy(g, a->tensor) };
+    p.at = access_address(g, a, r, &p.offset);
+    return p;
 }
 
 /* One nibble of a byte that two elements share. */
-static void load_nibble(struct gen *g, struct access *a, int r, struct opd guard, struct opd at, int offset, struct opd *out)
+static void load_nibble(struct gen *g, struct access *a, int r, struct opd guard, struct opd *out)
 {
     struct opd two[2];
-    access_words_load(g, "global", a->tensor->type, 2, guard, at, offset, two);
+    struct piece p = tensor_piece(g, a, r, 2, guard);
+    load_piece(g, &p, two);
     *out = two[a->dim[a->tensor->inner].k[r] & 1];
 }
 
 void access_load(struct gen *g, struct access *a, int r, int n, struct opd guard, struct opd *out)
 {
-    int offset;
-    struct opd at = access_address(g, a, r, &offset);
-    if (n == 1 && type_bits(a->tensor->type) < 8) load_nibble(g, a, r, guard, at, offset, out);
-    else access_words_load(g, "global", a->tensor->type, n, guard, at, offset, out);
+    if (n == 1 && type_bits(a->tensor->type) < 8) {
+        load_nibble(g, a, r, guard, out);
+        return;
+    }
+    struct piece p = tensor_piece(g, a, r, n, guard);
+    load_piece(g, &p, out);
 }
 
 void access_store(struct gen *g, struct access *a, int r, int n, struct opd guard, const struct opd *v)
 {
-    int offset;
-    struct opd at = access_address(g, a, r, &offset);
-    access_words_store(g, "global", a->tensor->type, n, guard, at, offset, v);
+    struct piece p = tensor_piece(g, a, r, n, guard);
+    store_piece(g, &p, v);
 }

@@ -408,6 +408,7 @@ static void emit_role(struct gen *g, struct gen_role *r, struct place p)
     if (half) lir_emit(l, "@%r bra %l", lir_cmp(l, "ne", g->cta_rank, opd_imm(0)), end);
     if (r->single) lir_emit(l, "@%r bra %l", lir_cmp(l, "ne", r->thread, opd_imm(0)), end);
     else if (r->slot_warps > r->warps) lir_emit(l, "@%r bra %l", lir_cmp(l, "ge", r->warp, opd_imm(r->warps)), end);
+    hint_begin_role(g);
     pipe_begin_role(g);
     combine_begin_role(g);
     store_begin_role(g);

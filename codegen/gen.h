@@ -5,7 +5,7 @@
  *   stmt.c      statements: let, bind, for, if, while, par, scan, each, assert;  print.c  print
  *   scalar.c    scalar expressions
  *   tile.c      tile expressions, element by element in a layout; reductions; moves between layouts
- *   store.c     stores to global memory, atomics;  combine.c  reduction over a grid axis, combine_cluster.c inside a cluster
+ *   hint.c      the L2 cache;  store.c  stores to global memory, atomics;  combine.c  reduction over a grid axis, combine_cluster.c inside a cluster
  *   mma.c       choice of instruction family, operands matched;  mma_place.c, mma_tile.c  where they lie, how they get there;
  *               mma_sync.c, wgmma.c, tcgen05.c  the families;  pair.c  two CTAs that multiply together;  ranked.c  what differs in a cluster
  */
@@ -34,6 +34,7 @@ struct gen_role {
     int regs;                 /* setmaxnreg, 0: none */
     int barrier;              /* named barrier for the role's threads (bar.sync id), >= 1 */
     struct opd warp, lane, thread; /* within the role; uniform warp number via shfl */
+    struct opd policy[CACHE_COUNT]; /* of the L2 cache, 64 bits: those that its tensors ask for */
     struct opd scratch;       /* shared address of the role's exchange buffer for moves and reductions */
     int stage, stage_bytes;   /* buffers of TMA stores: offset, bytes a warp */
     struct store_ahead *ahead; /* the store whose old values are read while products run (store_tma.c); NULL: none */
@@ -213,6 +214,13 @@ void gen_combine(struct gen *g, struct ir_stmt *s);
 void combine_plan(struct gen *g);                                /* parts in shared memory: decided once slots have sizes, before depths */
 void combine_begin_role(struct gen *g);
 void combine_explain(const struct gen *g, struct buf *out);
+
+/* ---- hint.c */
+void hint_begin_role(struct gen *g);
+/* What accesses to t tell the L2 cache: gen_hint's text in the instruction's name, and the operand, its last (%o of lir_emit).
+ * Nothing and none where they leave it to the hardware. */
+struct opd gen_policy(struct gen *g, const struct ir_tensor *t);
+const char *gen_hint(struct opd policy);
 
 /* ---- pipe.c */
 void pipe_plan(struct gen *g);                                   /* fields, depths, barriers, maps; before any code */

@@ -72,6 +72,13 @@ static void draft_directive(struct draft *d, char letter, va_list *ap)
     char number[32] = "";
     switch (letter) {
     case 'r': draft_opd(d, va_arg(*ap, struct opd)); return;
+    case 'o': {
+        struct opd last = va_arg(*ap, struct opd);
+        if (opd_none(last)) return;
+        draft_string(d, ", ");
+        draft_opd(d, last);
+        return;
+    }
     case 'R': {
         const struct opd *list = va_arg(*ap, const struct opd *);
         draft_list(d, list, va_arg(*ap, int));

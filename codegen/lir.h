@@ -42,6 +42,7 @@ static inline bool opd_none(struct opd o) { return o.kind == OPD_NONE; }
 
 /* Appends one instruction; fmt is PTX text without the final ';' in which
  *   %r  an operand (struct opd by value)      %R  a brace list: const struct opd *, int n -> {%r1, %r2}
+ *   %o  a last operand, with the comma before it, or nothing where it is none
  *   %d  int    %D  int64_t    %x  uint64_t as 0x..    %l  label (int)    %s  const char *
  * e.g. lir_emit(l, "ld.shared.b32 %r, [%r+%d]", dst, addr, 16);  lir_emit(l, "@%r bra %l", p, loop);
  * A constant where the instruction needs a register must be moved first (lir_mov). */

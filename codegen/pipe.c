@@ -415,12 +415,13 @@ static void copy_box(struct gen *g, const struct gen_field *f, struct opd map, c
     struct lir *l = g->l;
     struct gen_pipe *p = f->ir->pipe->cg;
     int rank = g->image->maps.at[f->map].rank;
+    struct opd policy = gen_policy(g, g->fn->tensors.at[g->image->maps.at[f->map].arg]);
     if (f->share > 1)
-        lir_emit(l, "cp.async.bulk.tensor.%dd.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%r], [%r, %R], [%r], %r", rank, to, map,
-                 coord, rank, p->full_now, lir_in_reg(l, opd_imm((1 << f->share) - 1), RC_B16));
+        lir_emit(l, "cp.async.bulk.tensor.%dd.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster%s [%r], [%r, %R], [%r], %r%o", rank,
+                 gen_hint(policy), to, map, coord, rank, p->full_now, lir_in_reg(l, opd_imm((1 << f->share) - 1), RC_B16), policy);
     else
-        lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes%s [%r], [%r, %R], [%r]", rank, pipe_landing(g), p->paired ? ".cta_group::2" : "",
-                 to, map, coord, rank, p->paired ? p->full_pair : p->full_now);
+        lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes%s%s [%r], [%r, %R], [%r]%o", rank, pipe_landing(g),
+                 p->paired ? ".cta_group::2" : "", gen_hint(policy), to, map, coord, rank, p->paired ? p->full_pair : p->full_now, policy);
 }
 
 static struct opd map_address(struct gen *g, const struct gen_field *f)
@@ -495,7 +496,7 @@ static void fill_cp_async(struct gen *g, const struct gen_field *f, const struct
     const struct ir_expr *read = s->expr;
     const struct ir_tensor *t = read->tensor;
     int threads = g->role->warps * 32, per_chunk = plan->unit * 8 / f->elem_bits, chunks_row = f->cols / per_chunk, chunks = f->rows * chunks_row;
-    struct opd start[IR_RANK], size[IR_RANK];
+    struct opd start[IR_RANK], size[IR_RANK], policy = gen_policy(g, t);
     for (int d = 0; d < t->rank; d++) {
         start[d] = index_start(g, read->args[d]);
         size[d] = gen_scalar(g, t->dim[d]);
@@ -530,7 +531,7 @@ static void fill_cp_async(struct gen *g, const struct gen_field *f, const struct
         int skip;
         guard(g, busy, &skip);
         const char *cache = plan->unit == 16 ? "cg" : "ca";
-        lir_emit(l, "cp.async.%s.shared.global [%r], [%r], %d, %r", cache, to, address, plan->unit, lir_in_reg(l, bytes, RC_B32));
+        lir_emit(l, "cp.async.%s.shared.global%s [%r], [%r], %d, %r%o", cache, gen_hint(policy), to, address, plan->unit, lir_in_reg(l, bytes, RC_B32), policy);
         unguard(g, skip);
     }
 }

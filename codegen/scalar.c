@@ -378,7 +378,7 @@ static struct opd load_element(struct gen *g, const struct ir_expr *e)
 struct opd gen_load(struct gen *g, const struct ir_tensor *t, const struct opd *coord, struct opd guard)
 {
     struct lir *l = g->l;
-    struct opd at = opd_imm(0);
+    struct opd at = opd_imm(0), policy = gen_policy(g, t);
     for (int d = 0; d < t->rank; d++) {
         guard = lir_pand(l, guard, below(g, coord[d], gen_scalar(g, t->dim[d])));
         at = lir_add64(l, at, lir_mul64(l, lir_widen(l, coord[d]), gen_stride(g, t, d)));
@@ -389,14 +389,14 @@ struct opd gen_load(struct gen *g, const struct ir_tensor *t, const struct opd *
         lir_emit(l, "cvt.u32.u64 %r, %r", bit, at);
         lir_emit(l, "shr.s64 %r, %r, 1", byte, at);
         lir_set(l, h, opd_imm(0));
-        lir_emit(l, "@%r ld.global.u8 %r, [%r]", guard, h, lir_add64(l, gen_tensor_pointer(g, t), byte));
+        lir_emit(l, "@%r ld.global%s.u8 %r, [%r]%o", guard, gen_hint(policy), h, lir_add64(l, gen_tensor_pointer(g, t), byte), policy);
         lir_emit(l, "shr.u32 %r, %r, %r", x, h, lir_shl(l, lir_and(l, bit, opd_imm(1)), 2));
         return scalar_from_b32(g, t->type, lir_and(l, x, opd_imm(15)));
     }
     struct opd d = lir_reg(l, gen_class(t->type));
     at = lir_add64(l, gen_tensor_pointer(g, t), lir_mul64(l, at, opd_imm(scalar_bytes(t->type))));
     if (!opd_is(guard, 1)) lir_set(l, d, opd_imm(0));
-    lir_emit(l, "@%r ld.global.%s %r, [%r]", guard, load_suffix(t->type), d, at);
+    lir_emit(l, "@%r ld.global%s.%s %r, [%r]%o", guard, gen_hint(policy), load_suffix(t->type), d, at, policy);
     return d;
 }
 

@@ -14,17 +14,18 @@ static const struct atomic {
     [RED_exch] = { "exch", 'b' },
 };
 
-/* "add.u32"; NULL with an error where there is no such atomic operation. */
-static const char *atomic_op(struct gen *g, enum ir_reduce op, enum type t, struct span at)
+/* "add.u32", with what it says to the L2 cache; NULL with an error where there is no such atomic operation. */
+static const char *atomic_op(struct gen *g, enum ir_reduce op, enum type t, struct opd policy, struct span at)
 {
+    const char *hint = gen_hint(policy);
     int bits = type_bits(t);
     const struct atomic *a = &atomics[op];
-    if (bits >= 32 && a->kind == 'b') return arena_printf(g->arena, "%s.b%d", a->name, bits);
-    if (t == TY_f32 && op == RED_sum) return "add.f32";
-    if (t == TY_f16 && op == RED_sum) return "add.noftz.f16";
-    if (t == TY_bf16 && op == RED_sum && target_has(g->target, HAS_TMA)) return "add.noftz.bf16";
+    if (bits >= 32 && a->kind == 'b') return arena_printf(g->arena, "%s%s.b%d", a->name, hint, bits);
+    if (t == TY_f32 && op == RED_sum) return arena_printf(g->arena, "add%s.f32", hint);
+    if (t == TY_f16 && op == RED_sum) return arena_printf(g->arena, "add.noftz%s.f16", hint);
+    if (t == TY_bf16 && op == RED_sum && target_has(g->target, HAS_TMA)) return arena_printf(g->arena, "add.noftz%s.bf16", hint);
     if (bits >= 32 && !type_is_float(t))
-        return arena_printf(g->arena, "%s.%c%d", a->name, a->kind == 's' && type_kind(t) == TYPE_INT ? 's' : 'u', bits);
+        return arena_printf(g->arena, "%s%s.%c%d", a->name, hint, a->kind == 's' && type_kind(t) == TYPE_INT ? 's' : 'u', bits);
     gen_error(g, at, "%s has no atomic %s of %s; use i32, u32 or f32 (f32: add only)", g->target->name, a->name, type_name(t));
     return NULL;
 }
@@ -78,19 +79,20 @@ static void add_and_store(struct gen *g, struct store *st, struct access *a, int
 /* red.global, in vectors of f32 where the target has them. */
 static void atomic_store(struct gen *g, struct store *st, struct access *a, int r, int n, struct opd p, const struct opd *v)
 {
-    const char *op = atomic_op(g, (enum ir_reduce)st->s->num, st->type, st->s->span);
+    struct opd policy = gen_policy(g, a->tensor);
+    const char *op = atomic_op(g, (enum ir_reduce)st->s->num, st->type, policy, st->s->span);
     int offset;
     if (!op) return;
     if (n > 1 && st->type == TY_f32 && st->s->num == RED_sum && target_has(g->target, HAS_RED_VECTOR)) {
         struct opd words[4];
         access_pack(g, st->type, v, n, words);
         struct opd at = access_address(g, a, r, &offset);
-        lir_emit(g->l, "@%r red.relaxed.gpu.global.v%d.f32.add [%r+%d], %R", p, n, at, offset, words, n);
+        lir_emit(g->l, "@%r red.relaxed.gpu.global.v%d.f32.add%s [%r+%d], %R%o", p, n, gen_hint(policy), at, offset, words, n, policy);
         return;
     }
     for (int i = 0; i < n; i++) {
         struct opd at = access_address(g, a, r + i, &offset);
-        lir_emit(g->l, "@%r red.relaxed.gpu.global.%s [%r+%d], %r", p, op, at, offset, scalar_reg(g, v[i], st->type));
+        lir_emit(g->l, "@%r red.relaxed.gpu.global.%s [%r+%d], %r%o", p, op, at, offset, scalar_reg(g, v[i], st->type), policy);
     }
 }
 
@@ -241,16 +243,16 @@ static void set_result(struct gen *g, const struct ir_var *v, struct opd x)
 
 static struct opd atomic_element(struct gen *g, const struct ir_stmt *s, const char *space, enum type t, struct opd at, struct opd v, bool returns)
 {
-    struct opd old = { 0 };
-    const char *op = atomic_op(g, (enum ir_reduce)s->num, t, s->span);
+    struct opd old = { 0 }, policy = s->tensor ? gen_policy(g, s->tensor) : old;
+    const char *op = atomic_op(g, (enum ir_reduce)s->num, t, policy, s->span);
     if (!op) return old;
     v = scalar_reg(g, v, t);
     if (!returns && s->num != RED_exch) {
-        lir_emit(g->l, "red.relaxed.%s.%s.%s [%r], %r", *space == 's' ? "cta" : "gpu", space, op, at, v);
+        lir_emit(g->l, "red.relaxed.%s.%s.%s [%r], %r%o", *space == 's' ? "cta" : "gpu", space, op, at, v, policy);
         return old;
     }
     old = lir_reg(g->l, gen_class(t));
-    lir_emit(g->l, "atom.relaxed.%s.%s.%s %r, [%r], %r", *space == 's' ? "cta" : "gpu", space, op, old, at, v);
+    lir_emit(g->l, "atom.relaxed.%s.%s.%s %r, [%r], %r%o", *space == 's' ? "cta" : "gpu", space, op, old, at, v, policy);
     return old;
 }
 

@@ -245,12 +245,13 @@ static void send(struct sender *sd, const struct panel *p)
     struct opd coord[5];
     bool add = sd->s->mode == MODE_add && !sd->old;
     int skip = lir_label(l), rank = g->image->maps.at[sd->map].rank;
+    struct opd policy = gen_policy(g, sd->s->tensor);
     lir_emit(l, "fence.proxy.async.shared::cta");
     lir_emit(l, "bar.warp.sync 0xffffffff");
     lir_emit(l, "@!%r bra %l", gen_elect(g), skip);
     struct opd map = panel_place(sd, p, coord);
-    lir_emit(l, "%s.%dd.global.shared::cta%s.tile.bulk_group [%r, %R], [%r]", add ? "cp.reduce.async.bulk.tensor" : "cp.async.bulk.tensor", rank,
-             add ? ".add" : "", map, coord, rank, buffer_address(sd, sd->next));
+    lir_emit(l, "%s.%dd.global.shared::cta%s.tile.bulk_group%s [%r, %R], [%r]%o", add ? "cp.reduce.async.bulk.tensor" : "cp.async.bulk.tensor", rank,
+             add ? ".add" : "", gen_hint(policy), map, coord, rank, buffer_address(sd, sd->next), policy);
     lir_emit(l, "cp.async.bulk.commit_group");
     lir_place(l, skip);
     sd->next = (sd->next + 1) % sd->b->buffers;
@@ -503,14 +504,14 @@ static void ask(struct gen *g, struct store_ahead *a)
     lir_set(l, a->pending, opd_imm(0));
     lir_emit(l, "@!%r bra %l", gen_elect(g), skip);
     struct sender sd = sender_of(g, a->s, &a->box, a->map, a->stage);
-    struct opd barrier = own_barrier(g, a);
+    struct opd barrier = own_barrier(g, a), policy = gen_policy(g, a->s->tensor);
     lir_emit(l, "cp.async.bulk.wait_group.read 0");
     lir_emit(l, "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r], %d", barrier, a->box.buffers * a->box.bytes);
     for (int n = 0; n < a->box.buffers; n++) {
         struct opd map = panel_place(&sd, &a->panels[n], coord);
         int rank = g->image->maps.at[a->map].rank;
-        lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes [%r], [%r, %R], [%r]", rank,
-                 pipe_landing(g), buffer_address(&sd, n), map, coord, rank, barrier);
+        lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes%s [%r], [%r, %R], [%r]%o", rank,
+                 pipe_landing(g), gen_hint(policy), buffer_address(&sd, n), map, coord, rank, barrier, policy);
     }
     lir_place(l, skip);
     lir_emit(l, "bar.warp.sync 0xffffffff");

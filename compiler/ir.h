@@ -55,6 +55,13 @@ struct ir_dim {
     int multiple;           /* it is a multiple of this (from require), >= 1 */
 };
 
+/* What is expected of a tensor's bytes in the L2 cache. */
+enum ir_cache {
+#define CACHE(word, priority, meaning) CACHE_##word,
+#include "dsl/cache.def"
+    CACHE_COUNT
+};
+
 enum { IR_ALIGN = 16 }; /* bytes: what the widest copies and accesses take */
 
 struct ir_tensor {
@@ -67,6 +74,7 @@ struct ir_tensor {
     int inner;              /* the dimension with stride 1 */
     int inner_choices;      /* bit set of dimensions that may be inner (as declared) */
     int align;              /* bytes, 1 to IR_ALIGN: code may rely on the address and every stride but the inner being multiples */
+    enum ir_cache cache;
     struct span span;
 };
 

@@ -319,6 +319,20 @@ static bool pick_values(struct lower *L)
     return !L->d->errors;
 }
 
+static void set_caches(struct lower *L)
+{
+    static const char *const words[] = {
+#define CACHE(word, priority, meaning) #word,
+#include "dsl/cache.def"
+    };
+    for (int i = 0; i < L->fn->tensors.n; i++) {
+        struct ir_tensor *t = L->fn->tensors.at[i];
+        const struct choice *c = tune_mapping(L, "cache", t->name);
+        for (int k = 0; c && k < COUNT(words); k++)
+            if (c->word && !strcmp(c->word, words[k])) t->cache = k;
+    }
+}
+
 static void set_cluster(struct lower *L)
 {
     for (int i = 0; i < L->axes.n; i++) {
@@ -485,6 +499,7 @@ static void lower_role(struct lower *L, struct node *n)
 
 static void lower_items(struct lower *L)
 {
+    set_caches(L);
     each_item(L, N_view, declare_view);
     each_item(L, N_axis, axis_declare);
     for (int i = 0; i < L->axes.n; i++) axis_tile(L, L->axes.at[i]);

@@ -43,6 +43,10 @@ static const char *const dir_names[] = {
 #define DIR(word) #word,
 #include "compiler/ir_text.def"
 };
+static const char *const cache_names[] = {
+#define CACHE(word, priority, meaning) #word,
+#include "dsl/cache.def"
+};
 static const char *const puncts[] = { "::", "..", "+=", "<<", "<=", ">>", "==", "!=" };
 
 /* tokens */
@@ -876,6 +880,7 @@ DECL_FN(tensor)
     want(p, "of");
     t->inner_choices = (int)number(p);
     t->align = take(p, "align") ? (int)number(p) : IR_ALIGN;
+    if (take(p, "cache")) t->cache = word_of(p, cache_names, COUNT(cache_names), "normal, stream or keep");
 }
 
 /* The axis exists already: see declare_axes. */

@@ -27,6 +27,10 @@ static const char *const dir_names[] = {
 #define DIR(word) #word,
 #include "compiler/ir_text.def"
 };
+static const char *const cache_names[] = {
+#define CACHE(word, priority, meaning) #word,
+#include "dsl/cache.def"
+};
 
 /* Words that may begin a statement or an expression, or end a list. */
 static const char *const words[] = {
@@ -609,6 +613,7 @@ static void put_tensor(struct printer *p, const struct ir_tensor *t)
         }
         buf_printf(&p->out, " inner %d of %d", t->inner, t->inner_choices);
         if (t->align != IR_ALIGN) buf_printf(&p->out, " align %d", t->align);
+        if (t->cache) buf_printf(&p->out, " cache %s", cache_names[t->cache]);
     }
     put(p, ";\n");
 }

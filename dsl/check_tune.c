@@ -64,7 +64,10 @@ static const struct {
     { "ahead", is_tensor, "a tensor" },
     { "boxes", is_tensor, "a tensor" },
 };
-static const char *const cache_words[] = { "stream", "keep", "normal" };
+static const char *const cache_words[] = {
+#define CACHE(word, priority, meaning) #word,
+#include "dsl/cache.def"
+};
 
 static void set(struct check *c, struct node *n, bool words)
 {

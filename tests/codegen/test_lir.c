@@ -49,6 +49,10 @@ static void test_text(struct lir *l)
     CHECK(has(l, "\tst.shared.b32 [%r1+16], %r2;\n"));
     lir_emit(l, "ld.shared.v%d.b32 %R, [%r]", 2, list, 2, x);
     CHECK(has(l, "\tld.shared.v2.b32 {%r1, %r2}, [%r1];\n"));
+    lir_emit(l, "ld.global.b32 %r, [%r]%o", x, y, (struct opd){ 0 });
+    CHECK(has(l, "\tld.global.b32 %r1, [%r2];\n"));
+    lir_emit(l, "st.global.b32 [%r], %r%o", y, x, x);
+    CHECK(has(l, "\tst.global.b32 [%r2], %r1, %r1;\n"));
     lir_emit(l, "mov.u32 %r, %laneid", x);
     CHECK(has(l, "\tmov.u32 %r1, %laneid;\n"));
     lir_emit(l, "mov.u32 %r, %tid.x", x);

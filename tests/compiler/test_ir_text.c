@@ -91,6 +91,7 @@ int main(void)
     refuses("kernel k for sm_80;\nvar f33 x;\n", "t.ir:2:5: error: type expected");
     refuses("kernel k for sm_80;\nrole r { fly; }\n", "t.ir:2:10: error: statement expected");
     refuses("kernel k for sm_80;\npipe p;\nrole r { fill p.a = 1; }\n", "pipe 'p' has no field 'a'");
+    refuses("kernel k for sm_80;\ntensor in f32 X[8] inner 0 of 1 cache often;\n", "t.ir:2:39: error: normal, stream or keep expected");
     refuses("dim M;\n", "no 'kernel' line");
     printf("%d passed, %d failed\n", passed, failed);
     return failed > 0;

@@ -72,6 +72,7 @@ expect 1 "no tune value 'NOPE'" compile $G --set=NOPE=1
 expect 1 "'BM' cannot be 'banana'" compile $G --set=BM=banana
 expect 1 "'BM' cannot be 7; for sm_90a its set is {128, 64, 256, 16, 32}" compile $G --set=BM=7
 expect 1 "'math.warpgroups' cannot be 9; for sm_90a its set is {2, 1}" compile $G --set=math.warpgroups=9
+expect 1 "'cache(B)' cannot be often; for sm_90a its set is {normal, stream}" compile $G '--set=cache(B)=often'
 expect 0 "ntid 384" compile $G --set=math.warpgroups=2
 expect 1 "'BM' cannot be 7" test $G --target=sm_80 --device=ir --set=BM=7
 expect 2 "has no dimension 'Q'; it has M, K, N" test $G --shape=Q=7

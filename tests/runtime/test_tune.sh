@@ -88,6 +88,11 @@ DGC_TUNE_DB=$T/db
 expect 0 "PITCH=64" bench kernels_dsl/m_grouped.dgk -D LAYOUT=masked --device emu:sm_90a --shape R=128,K=128,Z=2,RZ=64,G=2,N=128,X=2,PITCH=64
 expect 0 "T=128" bench kernels_dsl/10_attention.dgk --device emu:sm_90a --shape M=64,T=128
 
+# Words are tried, though the model does not tell them apart, and come back from the database.
+C="tests/codegen/cache_threads.dgk --kernel rows --device emu:sm_90a --shape M=64,N=128"
+expect 0 "cache(X)=normal;cache(Y)=keep" tune $C
+expect 0 "cache(X)=" bench $C
+
 # A damaged database is no obstacle.
 find "$T/db" -name '*.tune' | while read -r f; do echo x >> "$f"; done
 expect 0 "(model)" bench $G $SHAPE
