@@ -377,8 +377,8 @@ static struct ir_fn *find_kernel(void *state, const char *name)
     struct diag d;
     other.kernel = dsl_kernel(g->t->file, intern(name));
     if (!other.kernel) return NULL;
-    other.n_params = other.n_inner = other.n_align = 0;
-    other.tuned = false;
+    other.n_params = other.n_inner = other.n_align = other.n_tune = 0;
+    other.tuned = true; /* by its own first choices: values of the command line are the tested kernel's */
     for (int i = 0; i < g->n_params; i++) { /* what both have is the same */
         bool known = false;
         for (int k = 0; k < other.kernel->list.n; k++) known |= !strcmp(other.kernel->list.at[k]->name, g->params[i].name);

@@ -82,6 +82,7 @@ expect 1 "has no tensor 'Q'" compile $G --align=Q=4
 expect 1 "'A' cannot be aligned to 3 bytes; 1, 2, 4, 8 and 16 are possible" compile $G --align=A=3
 expect 0 "alignment of 'A': 4 bytes and no more" explain $G --target=sm_90a --align=A=4
 expect 0 "alignment of 'A': 2 bytes and no more" explain $G --target=sm_90a --align=A=1
+expect 0 "cache(KV)=stream" test kernels_dsl/paged_mqa_logits.dgk --kernel=paged_mqa_logits --target=sm_90a --device=ir --cases=1 '--set=cache(KV)=stream'
 expect 0 "align(A)=1" test $G --target=sm_80 --device=ir --cases=1 --align=A=1
 
 # Files that are not what they should be.
