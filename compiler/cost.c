@@ -1,197 +1,11 @@
 /* cost - an analytic estimate of a kernel's time. See cost.h. */
-#include "compiler/cost.h"
+#include "compiler/cost_env.h"
 
 #include "compiler/space.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* What the model assumes of every chip; fitted on an H200, where it ranks what was timed (tests/runtime/test_choose.c).
- * docs/tuning.md tells each term's meaning. */
-#define OPERAND_BYTES 128     /* a cycle, shared memory to tensor cores */
-#define LATENCY_CYCLES 2400   /* of a copy in, from memory: no more comes than slots have on their way */
-#define SLOTS_BYTES (200.0 * 1024) /* of shared memory, for slots; */
-#define MOST_SLOTS 16         /* and how many at most */
-#define FILL_BYTES 90         /* a cycle, L2 into one multiprocessor */
-#define OUTSIDE 2.5           /* times a byte inside of a tensor, one of a tile that lies outside */
-#define STORE_BYTES 80        /* a cycle, out of one multiprocessor */
-#define LANES 128             /* f32 operations a cycle */
-#define HALF_RATE 2           /* operations that take two */
-#define SPECIAL_RATE 8        /* those of the special units: a quarter of the lanes, and more */
-#define GATHER_OPS 10         /* of a thread, to look up and load one value of a slot */
-#define LOOP_STORE_OPS 64     /* for each element stored while products go on: address, bounds, exchange among lanes */
-#define SLOT_READ 0.16        /* cycles a warp for each value that it reads from a slot */
-#define WAIT_CYCLES 40        /* for each product that registers need: latency of the tensor cores */
-#define SLOT_CYCLES 120       /* for each slot that a role takes while it needs products, */
-#define CROWD_CYCLES 180      /* and more for each warpgroup past the second, with which it is shared */
-#define TASK_CYCLES 1150      /* before the first product and after the last, where nothing overlaps */
-#define COMBINE_CYCLES 7300   /* parts through memory: fence, counter, and waiting for the others */
-#define PART_BYTES 60         /* a cycle, of parts read back */
-#define MEET_CYCLES 5000      /* parts that meet in a cluster: arrivals at each other's barriers, and waiting for the last */
-#define NEAR_BYTES 16         /* a cycle, parts read from the cluster's shared memory */
-#define LAUNCH_CYCLES 6500
-#define RAMP_US 1.7           /* until the first bytes are there */
-#define MEMORY_SHARE 0.92     /* of the bus's rate, reached */
-#define MEMORY_ADDS 6         /* times a plain store, where all multiprocessors have memory add */
-#define HIDDEN_SHARE 0.06     /* of what runs side by side with something longer, felt all the same */
-#define GROUP_SMS 18          /* multiprocessors of one group (GPC), at most */
-#define UNKNOWN_TRIPS 8       /* of a loop whose bounds are data */
-#define OTHER_ROWS 3          /* a range that is the union of n rows' own covers (n + this) / (n + this + 1) of what there is, */
-#define TORN_ENDS 0.5         /* and so much of a tile more */
-
-struct known {
-    bool is, bounded;                    /* bounded: not known, but at most v */
-    bool ranked;                         /* differs between the CTAs of a cluster */
-    double v, rows;                      /* rows: over how many rows' own values a reduction took it */
-};
-
-struct place {
-    struct known origin, limit;
-    int depth;                           /* of loops around where it was bound */
-};
-
-struct env {
-    const struct ir_fn *fn;
-    const struct target *t;
-    const int64_t *dims;
-    struct known *vars;                  /* by id */
-    struct place *axes;                  /* by id */
-    bool *rows, *cols;                   /* by axis: of a product, of whose rows each warp has its own */
-    int *consumed;                       /* by pipe: how many loops are around where its slot was taken */
-    struct cost *c;
-    double times;                        /* how often the statement at hand runs in one task */
-    int role_warps;
-    bool body;                           /* the prologue has reached S_body */
-    bool guessed;                        /* some loop's trips are not known */
-    bool waits;                          /* this role needs products while it goes on */
-    double slots;                        /* of pipes that it has consumed */
-    int depth;                           /* of loops */
-    double fill_bytes;                   /* of one task */
-};
-
-static struct known yes(double v) { return (struct known){ .is = true, .v = v }; }
-static const struct known unknown = { .is = false };
-
-static struct known eval(const struct env *e, const struct ir_expr *x);
-
-static struct known axis_at(const struct env *e, const struct ir_axis *x, bool end)
-{
-    if (!x->of) return end ? e->axes[x->id].limit : e->axes[x->id].origin;
-    struct known k = axis_at(e, x->of, end);
-    if (k.is) k.v = end ? (double)ceil_div((int64_t)k.v, x->div) : (double)floor_div((int64_t)k.v, x->div);
-    return k;
-}
-
-static struct known eval_binary(enum ir_expr_kind k, double a, double b)
-{
-    int64_t x = (int64_t)a, y = (int64_t)b;
-    switch (k) {
-    case E_add: return yes(a + b);
-    case E_sub: return yes(a - b);
-    case E_mul: return yes(a * b);
-    case E_div: return y ? yes((double)floor_div(x, y)) : unknown;
-    case E_mod: return y ? yes((double)floor_mod(x, y)) : unknown;
-    case E_min: return yes(a < b ? a : b);
-    case E_max: return yes(a > b ? a : b);
-    case E_lt: return yes(a < b);
-    case E_le: return yes(a <= b);
-    case E_eq: return yes(a == b);
-    case E_ne: return yes(a != b);
-    case E_and: return yes((double)(x & y));
-    case E_or: return yes((double)(x | y));
-    case E_shl: return yes((double)(x << (y & 31)));
-    case E_shr: return yes((double)(x >> (y & 31)));
-    default: return unknown;
-    }
-}
-
-static struct known eval(const struct env *e, const struct ir_expr *x)
-{
-    if (!x || x->naxes) return unknown;
-    switch (x->kind) {
-    case E_const: return yes(type_is_float(x->type) ? x->real : (double)x->num);
-    case E_dim: return yes((double)e->dims[x->num]);
-    case E_rank: return (struct known){ .is = true, .ranked = true };
-    case E_unit: return yes(0);
-    case E_units: return yes(1);
-    case E_get: return e->vars[x->var->id];
-    case E_origin: return axis_at(e, x->axis, false);
-    case E_limit: return axis_at(e, x->axis, true);
-    case E_cast: return eval(e, x->args[0]);
-    case E_select: {
-        struct known c = eval(e, x->args[0]);
-        return c.is ? eval(e, x->args[c.v ? 1 : 2]) : unknown;
-    }
-    default: break;
-    }
-    if (x->kind == E_reduce) return (struct known){ .rows = x->axis->tile };
-    if (x->nargs != 2) return unknown;
-    struct known a = eval(e, x->args[0]), b = eval(e, x->args[1]), r = a.is && b.is ? eval_binary(x->kind, a.v, b.v) : unknown;
-    if (x->kind == E_min && a.is != b.is) r = (struct known){ .bounded = true, .v = a.is ? a.v : b.v };
-    r.ranked = a.ranked || b.ranked;
-    r.rows = a.rows > b.rows ? a.rows : b.rows;
-    return r;
-}
-
-static int rate_of(enum ir_expr_kind k)
-{
-    switch (k) {
-    case E_exp2: case E_log2: case E_rcp: case E_rsqrt: case E_tanh: return SPECIAL_RATE;
-    case E_min: case E_max: return HALF_RATE;
-    default: return 1;
-    }
-}
-
-/* Where one value of a slot is for several of an axis' elements: a thread looks up and loads one for every run of them. */
-static double runs(const struct ir_expr *at)
-{
-    int64_t by;
-    if (at->kind != E_div || at->args[0]->kind != E_coord || at->args[0]->axis->tile <= 0 || !ir_const_int(at->args[1], &by)) return 0;
-    return (double)at->args[0]->axis->tile / (double)gcd(at->args[0]->axis->tile, by);
-}
-
-static int bound_at(const struct env *e, const struct ir_expr *x)
-{
-    int depth = 0;
-    if (x->kind == E_coord || x->kind == E_origin) {
-        const struct ir_axis *at = x->axis;
-        while (at->of) at = at->of;
-        depth = e->axes[at->id].depth;
-    }
-    for (int i = 0; i < x->nargs; i++) {
-        int d = bound_at(e, x->args[i]);
-        if (d > depth) depth = d;
-    }
-    return depth;
-}
-
-/* Reading a slot into registers, where it is not read once before the loop: what lies along a product's columns every warp
- * reads all of. */
-static double slot_reads(const struct env *e, const struct ir_expr *x)
-{
-    double gathers = 0;
-    if (bound_at(e, x) < e->depth && e->consumed[x->field->pipe->id] < e->depth) return 0;
-    for (int i = 0; i < x->nargs; i++) gathers += runs(x->args[i]);
-    if (gathers > 0) return gathers * GATHER_OPS * 32 * e->role_warps;
-    bool cols = false;
-    for (int i = 0; i < x->naxes; i++) {
-        if (e->rows[x->axes[i]->id]) return 0;
-        cols |= e->cols[x->axes[i]->id];
-    }
-    return !cols || x->field->pipe->home ? 0 : space_elements(x->axes, x->naxes) * e->role_warps * SLOT_READ * LANES;
-}
-
-/* Operations on registers that evaluating x takes, an element each. */
-static double operations(const struct env *e, const struct ir_expr *x)
-{
-    if (!x || !x->naxes) return 0;
-    double n = x->kind > E_element && x->kind != E_cast ? space_elements(x->axes, x->naxes) * rate_of(x->kind) : 0;
-    if (x->kind == E_reduce) n = space_elements(x->args[0]->axes, x->args[0]->naxes);
-    if (x->kind == E_slot) return slot_reads(e, x);
-    for (int i = 0; i < x->nargs; i++) n += operations(e, x->args[i]);
-    return n;
-}
 
 static bool var_has(const struct ir_var *v, const struct ir_axis *x)
 {
@@ -200,17 +14,21 @@ static bool var_has(const struct ir_var *v, const struct ir_axis *x)
     return false;
 }
 
-/* The role must have this product before it can go on: it is a fresh one, made anew by each turn of a loop, in registers.
- * With a second accumulator in flight it need not. */
-static bool waited_for(const struct env *e, const struct ir_stmt *s)
+/* The role must have this product before it can go on: it is a fresh one, made anew by each turn of a loop, in registers. */
+static bool waited_for(const struct env *e, const struct ir_stmt *s) { return !s->flag && e->depth > 0 && target_has(e->t, HAS_WGMMA); }
+
+static void count_wait(struct env *e, const struct ir_var *product)
 {
-    return !s->flag && e->depth > 0 && s->var->slots < 2 && target_has(e->t, HAS_WGMMA);
+    e->products += e->times;
+    if (e->unread && e->unread != product) e->flying += e->times;
+    e->unread = product;
+    e->c->wait += e->times * WAIT_CYCLES;
 }
 
-static void count_wait(struct env *e)
+static void note_read(void *ctx, struct ir_expr *x)
 {
-    e->waits = true;
-    e->c->wait += e->times * WAIT_CYCLES;
+    struct env *e = ctx;
+    if (x->kind == E_get && x->var == e->unread) e->unread = NULL;
 }
 
 /* Of an axis' tiles, the share that lies inside of it: all tiles together, from the first on. */
@@ -273,7 +91,7 @@ static void count_mma(struct env *e, const struct ir_stmt *s)
     double reads = blocks ? rows * bytes * (apart > 1 ? apart : 1) + rows / 64 * n * bytes : 4 * m * bytes + 2 * n * bytes;
     e->c->operands += e->times * reads / OPERAND_BYTES;
     e->c->flops += e->times * useful(e, s);
-    if (waited_for(e, s)) count_wait(e);
+    if (waited_for(e, s)) count_wait(e, s->var);
 }
 
 /* What a fill brings to one CTA: where CTAs of a cluster hold the same tile, each fetches its share for all. */
@@ -359,7 +177,7 @@ static bool meets_in_cluster(struct env *e, const struct ir_stmt *s, const struc
 
 static void count_combine(struct env *e, const struct ir_stmt *s)
 {
-    struct known parts = eval(e, s->expr2);
+    struct known parts = cost_eval(e, s->expr2);
     struct held h = { .e = e };
     double before = e->times;
     ir_walk(&s->body, note_parts, &h);
@@ -380,7 +198,7 @@ static double guess_trips(struct env *e, struct known hi, double by)
 
 static double trips(struct env *e, const struct ir_stmt *s)
 {
-    struct known lo = eval(e, s->expr), hi = eval(e, s->expr2), step = eval(e, s->step);
+    struct known lo = cost_eval(e, s->expr), hi = cost_eval(e, s->expr2), step = cost_eval(e, s->step);
     double by = step.is && step.v > 0 ? step.v : 1;
     if (!lo.is || !hi.is) return guess_trips(e, hi, by);
     return hi.v > lo.v ? (double)ceil_div((int64_t)(hi.v - lo.v), (int64_t)by) : 0;
@@ -390,7 +208,7 @@ static double trips(struct env *e, const struct ir_stmt *s)
 static void count_loop(struct env *e, const struct ir_stmt *s)
 {
     double before = e->times, n = s->kind == S_while ? 1 : trips(e, s);
-    struct known first = s->var ? eval(e, s->expr) : unknown, step = s->step ? eval(e, s->step) : yes(1);
+    struct known first = s->var ? cost_eval(e, s->expr) : unknown, step = s->step ? cost_eval(e, s->step) : known_as(1);
     if (!e->body && n > 1) n = 1; /* the prologue's loop over tasks: one task is what is counted */
     int depth = e->depth;
     e->depth += e->body;
@@ -404,39 +222,54 @@ static void count_loop(struct env *e, const struct ir_stmt *s)
     e->times = before;
 }
 
+/* Values that are worked out in registers. */
+static void count_values(struct env *e, const struct ir_expr *x)
+{
+    e->c->alu += e->times * cost_operations(e, x) / LANES;
+    e->c->shared += e->times * cost_slot_reads(e, x);
+}
+
+/* Of two branches each is as likely as the other, where that is not known. */
+static void count_if(struct env *e, const struct ir_stmt *s)
+{
+    struct known k = cost_eval(e, s->expr);
+    double before = e->times;
+    if (!k.is && s->other.n) e->times /= 2;
+    if (!k.is || k.v) count_block(e, &s->body);
+    if (!k.is || !k.v) count_block(e, &s->other);
+    e->times = before;
+}
+
 static void count_stmt(struct env *e, const struct ir_stmt *s)
 {
     struct cost *c = e->c;
+    if (e->unread && s->expr) ir_walk_expr(s->expr, note_read, e);
     switch (s->kind) {
     case S_let:
-        if (!s->var->naxes) e->vars[s->var->id] = eval(e, s->expr);
-        else c->alu += e->times * operations(e, s->expr) / LANES;
+        if (!s->var->naxes) e->vars[s->var->id] = cost_eval(e, s->expr);
+        else count_values(e, s->expr);
         break;
     case S_bind:
-        e->axes[s->axis->id] = (struct place){ eval(e, s->expr), eval(e, s->expr2), e->depth };
+        e->axes[s->axis->id] = (struct place){ cost_eval(e, s->expr), cost_eval(e, s->expr2), e->depth };
         break;
     case S_fill: count_fill(e, s->field); break;
     case S_store: {
         double n = space_elements(s->expr->axes, s->expr->naxes), bytes = n * type_bits(s->tensor->type) / 8;
         bool memory_adds = s->mode != MODE_set && !s->flag && target_has(e->t, HAS_TMA);
-        if (e->depth > 0) c->alu += e->times * n * LOOP_STORE_OPS / LANES;
+        if (e->depth > 0) c->alu += e->times * n * LOOP_STORE_OPS / LANES, c->wait += e->times * n / (e->role_warps * 32) * STORE_WAIT;
         else c->store += e->times * bytes * (s->mode == MODE_set ? 1 : memory_adds ? MEMORY_ADDS : 1.5) / STORE_BYTES;
-        c->alu += e->times * operations(e, s->expr) / LANES;
+        count_values(e, s->expr);
         break;
     }
     case S_mma: count_mma(e, s); break;
     case S_consume:
         if (e->depth > 0) e->slots += e->times;
         e->consumed[s->pipe->id] = e->depth;
+        e->taken[s->pipe->id] += e->times;
         count_block(e, &s->body);
         break;
     case S_for: case S_while: case S_par: count_loop(e, s); break;
-    case S_if: {
-        struct known k = eval(e, s->expr);
-        if (!k.is || k.v) count_block(e, &s->body);
-        if (!k.is || !k.v) count_block(e, &s->other);
-        break;
-    }
+    case S_if: count_if(e, s); break;
     case S_combine: count_combine(e, s); break;
     case S_body: e->body = true; break;
     default: count_block(e, &s->body); break;
@@ -455,7 +288,7 @@ static double memory_bytes(const struct env *e)
         const struct ir_tensor *t = e->fn->tensors.at[i];
         double n = t->rank ? 1 : 0;
         for (int d = 0; d < t->rank; d++) {
-            struct known k = eval(e, t->dim[d]);
+            struct known k = cost_eval(e, t->dim[d]);
             n *= k.is ? k.v : 1;
         }
         all += n * type_bits(t->type) / 8;
@@ -469,19 +302,20 @@ static double larger(double a, double b) { return a > b ? a : b; }
 static double both_felt(double a, double b) { return sqrt(a * a + b * b); }
 
 /* How long `groups` warpgroups take that each multiply, then compute, then wait, over and over: tensor cores and lanes serve
- * one after the other, and who comes while another is served queues. Exact for a closed network of two queues and a delay: with
+ * one after the other, and who comes while another is served queues; a warpgroup with two products in flight counts as two, that
+ * take every other turn each. Exact for a closed network of two queues and a delay: with
  * one more customer, each finds the queues as long as they are on the average without it (mean value analysis, Reiser and
  * Lavenberg, JACM 27, 1980). */
-static double in_turns(double mma, double alu, double wait, int groups)
+static double in_turns(double mma, double alu, double wait, int groups, int flight)
 {
     double one = mma / groups, two = alu / groups, queue_one = 0, queue_two = 0, all = 0;
-    for (int n = 1; n <= groups; n++) {
+    for (int n = 1; n <= groups * flight; n++) {
         double first = one * (1 + queue_one), second = two * (1 + queue_two);
         all = first + second + wait;
         queue_one = n * first / all;
         queue_two = n * second / all;
     }
-    return all;
+    return all / flight;
 }
 
 static void mark_axes(const struct ir_var *v, const struct ir_expr *operand, bool *marks)
@@ -508,14 +342,16 @@ static void count_roles(struct env *e)
     for (int r = 0; r < e->fn->roles.n; r++) mark_products(e, &e->fn->roles.at[r]->body);
     for (int r = 0; r < e->fn->roles.n; r++) {
         double mma = c->mma, operands = c->operands, alu = c->alu, wait = c->wait;
-        e->waits = false;
-        e->slots = 0;
+        e->slots = e->products = e->flying = 0;
+        e->unread = NULL;
         e->role_warps = space_warps(e->fn->roles.at[r], e->fn, e->t);
         count_block(e, &e->fn->roles.at[r]->body);
-        if (!e->waits) continue;
+        if (!e->products) continue;
         int groups = e->role_warps >= 8 ? e->role_warps / 4 : 1;
         c->wait += e->slots * (SLOT_CYCLES + (groups > 2 ? groups - 2 : 0) * CROWD_CYCLES);
-        c->serial = larger(c->serial, in_turns(larger(c->mma - mma, c->operands - operands), c->alu - alu, c->wait - wait, groups));
+        double tensor = larger(c->mma - mma, c->operands - operands), lanes = c->alu - alu, waits = c->wait - wait;
+        double single = in_turns(tensor, lanes, waits, groups, 1), twice = in_turns(tensor, lanes, waits, groups, 2);
+        c->serial = larger(c->serial, single + (twice - single) * e->flying / e->products);
     }
 }
 
@@ -539,18 +375,32 @@ static int clusters_at_once(int sms, int cluster)
     return cluster <= 2 ? sms / (cluster > 1 ? cluster : 1) : groups * (sms / groups / cluster) - 1;
 }
 
+/* Slots of the innermost loop that are on their way at most: as many as shared memory has room for, and as those of loops around
+ * it allow, each of which stands for several. */
+static double slots_ahead(const struct env *e, double slot)
+{
+    double most = fmin(MOST_SLOTS, floor(SLOTS_BYTES / slot)), inner = 0;
+    for (int i = 0; i < e->fn->pipes.n; i++) inner = fmax(inner, e->taken[e->fn->pipes.at[i]->id]);
+    for (int i = 0; i < e->fn->pipes.n; i++) {
+        const struct ir_pipe *p = e->fn->pipes.at[i];
+        int own = p->depth ? p->depth : p->most;
+        if (own > 0 && e->taken[p->id] > 0) most = fmin(most, own * inner / e->taken[p->id]);
+    }
+    return most;
+}
+
 /* Cycles to bring in one task's tiles while `active` multiprocessors do the same. */
 static double fill_cycles(const struct env *e, double active, int sms)
 {
     double rate = active > 0 ? l2_bytes(e->t) * (double)sms / active : FILL_BYTES, slot = e->c->slot_bytes > 0 ? e->c->slot_bytes : SLOTS_BYTES;
-    double flight = slot * fmin(MOST_SLOTS, floor(SLOTS_BYTES / slot)) / LATENCY_CYCLES; /* what slots can have on its way */
+    double flight = slot * slots_ahead(e, slot) / LATENCY_CYCLES;
     return e->fill_bytes / fmin(rate, fmin(FILL_BYTES, flight > 0 ? flight : FILL_BYTES));
 }
 
 /* One task without its end: what takes longest, and a little of what that hides. */
 static double steady_cycles(const struct cost *c)
 {
-    double longest = larger(larger(c->mma, c->operands), larger(c->fill, larger(c->alu, c->serial)));
+    double longest = larger(larger(c->mma, c->shared), larger(c->fill, larger(c->alu, c->serial)));
     double all = c->serial > 0 ? c->operands + c->fill + c->serial : c->mma + c->operands + c->fill + c->alu;
     return longest + HIDDEN_SHARE * (all - (longest < all ? longest : all)) + TASK_CYCLES;
 }
@@ -566,6 +416,7 @@ struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const 
     e.vars = new_n(&scratch, struct known, vars);
     e.axes = new_n(&scratch, struct place, axes);
     e.consumed = new_n(&scratch, int, fn->pipes.n + 1);
+    e.taken = new_n(&scratch, double, fn->pipes.n + 1);
     e.rows = new_n(&scratch, bool, axes);
     e.cols = new_n(&scratch, bool, axes);
 
@@ -575,12 +426,13 @@ struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const 
     measure_slots(&e);
     space_measure(fn, t, e.rows, &c);
 
-    struct known tasks = eval(&e, fn->tasks);
+    struct known tasks = cost_eval(&e, fn->tasks);
     int clusters = clusters_at_once(sms, fn->cluster);
     c.tasks = tasks.is ? tasks.v : clusters;
     c.flops *= tasks.is && !e.guessed ? c.tasks * (fn->cluster > 1 ? fn->cluster : 1) : 0;
     c.waves = (double)ceil_div((int64_t)c.tasks, clusters > 0 ? clusters : 1);
     double units = clusters > 0 ? clusters : 1, end = c.store + c.combine;
+    c.shared += c.operands + e.fill_bytes / WRITE_BYTES;
     c.fill = fill_cycles(&e, (c.tasks < units ? c.tasks : units) * (fn->cluster > 1 ? fn->cluster : 1), sms);
     c.memory_us = memory_bytes(&e) / (t->gbs * 1e3 * MEMORY_SHARE) + RAMP_US;
     double busy_us = (c.waves * (steady_cycles(&c) + end) - end) / t->mhz;

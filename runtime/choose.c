@@ -14,6 +14,7 @@ enum {
     MOST_KEYS = 32,
     MOST_PRODUCT = 512,       /* variants estimated all; beyond, one key at a time */
     MOST_TRIED = 1024,
+    MOST_MEETINGS = 24,
     MOST_GENERATED = 12,
     LEAST_SLOTS = 3,
     RESERVE_BYTES = 24 * 1024, /* of shared memory, for barriers and the store's staging */
@@ -276,6 +277,24 @@ static bool generates(struct search *s, const struct variant *v)
     return ok;
 }
 
+/* The most promising once more, as parts that meet in clusters, where the product left that out. */
+static void try_meetings(struct search *s, const bool *in)
+{
+    for (int k = 0; k < s->space.n; k++) {
+        if (!s->open[k] || !s->parts[k] || in[k]) continue;
+        qsort(s->tried, (size_t)s->n, sizeof *s->tried, by_time);
+        for (int i = 0, n = s->n < MOST_MEETINGS ? s->n : MOST_MEETINGS; i < n; i++) {
+            struct variant v = s->tried[i];
+            const char *parts = value_of(s, &v, s->parts[k]);
+            for (int c = 0; c < s->space.at[k].choices.n && c < 256; c++) {
+                if (strcmp(s->space.at[k].choices.at[c], parts)) continue;
+                v.at[k] = (uint8_t)c;
+                try_variant(s, &v);
+            }
+        }
+    }
+}
+
 /* Estimates what is promising, best first. False: there is nothing to choose. */
 static bool search(struct search *s, const struct choose_ask *ask)
 {
@@ -295,6 +314,7 @@ static bool search(struct search *s, const struct choose_ask *ask)
     if (!s->tried) base_oom(MOST_TRIED * sizeof *s->tried);
     choose_product(s, in);
     try_product(s, (struct variant){ .us = 0 }, in, 0);
+    try_meetings(s, in);
     descend(s);
     rank(s);
     arena_free(&s->scratch);
