@@ -50,6 +50,8 @@ static double useful(const struct env *e, const struct ir_stmt *s)
     return n;
 }
 
+static double larger(double a, double b) { return a > b ? a : b; }
+
 static const struct ir_stmt *find_fill(const ir_block *b, const struct ir_field *f)
 {
     for (int i = 0; i < b->n; i++) {
@@ -59,14 +61,20 @@ static const struct ir_stmt *find_fill(const ir_block *b, const struct ir_field 
     return NULL;
 }
 
+/* What a field is filled with, where that is read from a tensor as it stands. */
+static const struct ir_expr *fill_of(const struct env *e, const struct ir_field *f)
+{
+    const struct ir_stmt *fill = NULL;
+    for (int i = 0; i < e->fn->roles.n && !fill; i++) fill = find_fill(&e->fn->roles.at[i]->body, f);
+    return fill && fill->expr->kind == E_read ? fill->expr : NULL;
+}
+
 /* A second operand that lies along its columns comes in panels of 64: instructions take parts of both, and narrow ones take
  * as long as wider. What that makes of the time. */
 static double narrowed(const struct env *e, const struct ir_stmt *s, const struct ir_expr *b, double n)
 {
-    const struct ir_stmt *fill = NULL;
     if (b->kind != E_slot || !target_has(e->t, HAS_WGMMA) || type_bits(b->type) != 16) return 1;
-    for (int i = 0; i < e->fn->roles.n && !fill; i++) fill = find_fill(&e->fn->roles.at[i]->body, b->field);
-    const struct ir_expr *read = fill && fill->expr->kind == E_read ? fill->expr : NULL, *inner = read ? read->args[read->tensor->inner] : NULL;
+    const struct ir_expr *read = fill_of(e, b->field), *inner = read ? read->args[read->tensor->inner] : NULL;
     if (!inner || inner->naxes != 1 || !var_has(s->var, inner->axes[0])) return 1;
     int64_t part = 64;
     while ((int64_t)n % part) part /= 2;
@@ -105,7 +113,10 @@ static void count_fill(struct env *e, const struct ir_field *f)
     }
     double there = 1;
     for (int i = 0; i < f->naxes; i++) there *= inside(e, f->axes[i]);
-    e->fill_bytes += e->times * space_elements(f->axes, f->naxes) * type_bits(f->type) / 8 * (there + (1 - there) * OUTSIDE) / (own ? 1 : e->fn->cluster);
+    double bytes = e->times * space_elements(f->axes, f->naxes) * type_bits(f->type) / 8 / (own ? 1 : e->fn->cluster);
+    e->fill_bytes += bytes * (there + (1 - there) * OUTSIDE);
+    const struct ir_expr *read = fill_of(e, f);
+    if (read) e->drawn[read->tensor->id] += bytes * there;
 }
 
 /* Bytes of the variables whose parts a combine adds up. */
@@ -240,6 +251,36 @@ static void count_if(struct env *e, const struct ir_stmt *s)
     e->times = before;
 }
 
+static int stores_to(const ir_block *b, const struct ir_tensor *t)
+{
+    int n = 0;
+    for (int i = 0; i < b->n; i++) n += (b->at[i]->kind == S_store && b->at[i]->tensor == t) + stores_to(&b->at[i]->body, t) + stores_to(&b->at[i]->other, t);
+    return n;
+}
+
+/* One statement's tiles are read ahead, where no other stores to the tensor: not those of a tile in strips. */
+static bool read_ahead(const struct env *e, const struct ir_stmt *s)
+{
+    int n = 0;
+    for (int i = 0; i < e->fn->roles.n; i++) n += stores_to(&e->fn->roles.at[i]->body, s->tensor);
+    return s->flag && n == 1;
+}
+
+/* A tile that leaves at the end. What is added to D is added by memory, or to what was read ahead as far as buffers hold it. */
+static void count_copy_out(struct env *e, const struct ir_stmt *s, double bytes)
+{
+    struct cost *c = e->c;
+    if (s->mode == MODE_set || !target_has(e->t, HAS_TMA)) {
+        c->store += e->times * bytes * (s->mode == MODE_set ? 1 : 1.5) / STORE_BYTES;
+        return;
+    }
+    measure_slots(e);
+    double room = e->t->smem_bytes - MEETING_SLOTS * c->slot_bytes - c->other_bytes - MEETING_RESERVE;
+    double ahead = read_ahead(e, s) ? larger(0, bytes < room ? bytes : room) : 0;
+    c->store += e->times * ahead / AHEAD_BYTES;
+    c->adds += e->times * (bytes - ahead) / ADD_BYTES;
+}
+
 static void count_stmt(struct env *e, const struct ir_stmt *s)
 {
     struct cost *c = e->c;
@@ -255,9 +296,8 @@ static void count_stmt(struct env *e, const struct ir_stmt *s)
     case S_fill: count_fill(e, s->field); break;
     case S_store: {
         double n = space_elements(s->expr->axes, s->expr->naxes), bytes = n * type_bits(s->tensor->type) / 8;
-        bool memory_adds = s->mode != MODE_set && !s->flag && target_has(e->t, HAS_TMA);
         if (e->depth > 0) c->alu += e->times * n * LOOP_STORE_OPS / LANES, c->wait += e->times * n / (e->role_warps * 32) * STORE_WAIT;
-        else c->store += e->times * bytes * (s->mode == MODE_set ? 1 : memory_adds ? MEMORY_ADDS : 1.5) / STORE_BYTES;
+        else count_copy_out(e, s, bytes);
         count_values(e, s->expr);
         break;
     }
@@ -281,7 +321,8 @@ static void count_block(struct env *e, const ir_block *b)
     for (int i = 0; i < b->n; i++) count_stmt(e, b->at[i]);
 }
 
-static double memory_bytes(const struct env *e)
+/* What memory moves: every tensor once; one that is not to stay in L2 as often as it is read. */
+static double memory_bytes(const struct env *e, double tasks)
 {
     double all = 0;
     for (int i = 0; i < e->fn->tensors.n; i++) {
@@ -291,12 +332,11 @@ static double memory_bytes(const struct env *e)
             struct known k = cost_eval(e, t->dim[d]);
             n *= k.is ? k.v : 1;
         }
-        all += n * type_bits(t->type) / 8;
+        double bytes = n * type_bits(t->type) / 8, reads = bytes > 0 ? e->drawn[t->id] * tasks / bytes : 0;
+        all += bytes * (t->cache != CACHE_stream ? 1 : reads > FEW_READS ? reads : STREAMED);
     }
     return all;
 }
-
-static double larger(double a, double b) { return a > b ? a : b; }
 
 /* Two limits that are close to each other cost more than the larger one. */
 static double both_felt(double a, double b) { return sqrt(a * a + b * b); }
@@ -402,7 +442,7 @@ static double steady_cycles(const struct cost *c)
 {
     double longest = larger(larger(c->mma, c->shared), larger(c->fill, larger(c->alu, c->serial)));
     double all = c->serial > 0 ? c->operands + c->fill + c->serial : c->mma + c->operands + c->fill + c->alu;
-    return longest + HIDDEN_SHARE * (all - (longest < all ? longest : all)) + TASK_CYCLES;
+    return both_felt(longest + HIDDEN_SHARE * (all - (longest < all ? longest : all)) + TASK_CYCLES, c->adds);
 }
 
 struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const int64_t *dims, int sms)
@@ -417,6 +457,7 @@ struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const 
     e.axes = new_n(&scratch, struct place, axes);
     e.consumed = new_n(&scratch, int, fn->pipes.n + 1);
     e.taken = new_n(&scratch, double, fn->pipes.n + 1);
+    e.drawn = new_n(&scratch, double, fn->tensors.n + 1);
     e.rows = new_n(&scratch, bool, axes);
     e.cols = new_n(&scratch, bool, axes);
 
@@ -432,9 +473,10 @@ struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const 
     c.flops *= tasks.is && !e.guessed ? c.tasks * (fn->cluster > 1 ? fn->cluster : 1) : 0;
     c.waves = (double)ceil_div((int64_t)c.tasks, clusters > 0 ? clusters : 1);
     double units = clusters > 0 ? clusters : 1, end = c.store + c.combine;
+    c.adds *= c.tasks < units ? c.tasks / units : 1;
     c.shared += c.operands + e.fill_bytes / WRITE_BYTES;
     c.fill = fill_cycles(&e, (c.tasks < units ? c.tasks : units) * (fn->cluster > 1 ? fn->cluster : 1), sms);
-    c.memory_us = memory_bytes(&e) / (t->gbs * 1e3 * MEMORY_SHARE) + RAMP_US;
+    c.memory_us = memory_bytes(&e, c.tasks * (fn->cluster > 1 ? fn->cluster : 1)) / (t->gbs * 1e3 * MEMORY_SHARE) + RAMP_US;
     double busy_us = (c.waves * (steady_cycles(&c) + end) - end) / t->mhz;
     c.us = both_felt(busy_us, c.memory_us) + (end + LAUNCH_CYCLES) / t->mhz;
     arena_free(&scratch);

@@ -14,6 +14,7 @@ struct cost {
     double mma, operands, fill, alu, store, combine; /* cycles of one task: tensor cores, their shared-memory reads, copies in,
                                   arithmetic on registers, copies out, merging of parts */
     double shared;             /* what shared memory takes for operands and copies in, together */
+    double adds;               /* what memory takes to add to what is there, while products go on */
     double wait, serial;       /* waits for products that registers need at once; then products, arithmetic and waits in a row */
     double memory_us;          /* floor: every tensor once at the memory's rate, after a start */
     double tasks, waves;

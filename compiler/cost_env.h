@@ -32,7 +32,10 @@
 #define LAUNCH_CYCLES 6500
 #define RAMP_US 1.5           /* until the first bytes are there */
 #define MEMORY_SHARE 0.92     /* of the bus's rate, reached */
-#define MEMORY_ADDS 6         /* times a plain store, where all multiprocessors have memory add */
+#define ADD_BYTES 5.8         /* a cycle, that memory adds to what is there for each multiprocessor, while all do */
+#define AHEAD_BYTES 13        /* a cycle, read ahead, added to and stored: memory's rate, both ways */
+#define FEW_READS 2.2         /* of each byte of a tensor: as good as once, */
+#define STREAMED 0.88         /* and what it takes of memory's time then if nobody keeps it in L2 */
 #define HIDDEN_SHARE 0.06     /* of what runs side by side with something longer, felt all the same */
 #define GROUP_SMS 18          /* multiprocessors of one group (GPC), at most */
 #define UNKNOWN_TRIPS 8       /* of a loop whose bounds are data */
@@ -68,7 +71,8 @@ struct env {
     double products, flying;             /* of those, all; issued while the one before was not read */
     double slots;                        /* of pipes that it has consumed */
     int depth;                           /* of loops */
-    double fill_bytes;                   /* of one task */
+    double fill_bytes;                   /* of one task; */
+    double *drawn;                       /* by tensor: of its bytes */
 };
 
 static inline struct known known_as(double v) { return (struct known){ .is = true, .v = v }; }

@@ -36,6 +36,7 @@ struct search {
     const struct target *target;
     tune_space space;
     bool open[MOST_KEYS];  /* the model tells this key's choices apart, and the call leaves them free */
+    bool late[MOST_KEYS];  /* it does, but no other choice hangs on it: weighed for the variants that are taken */
     const char *parts[MOST_KEYS]; /* "cluster(s)": the key that says how many parts s is cut in */
     struct arena scratch;  /* of one estimate */
     struct variant *tried;
@@ -73,7 +74,7 @@ static int bindings(const struct search *s, const struct variant *v, struct bind
     int n = 0;
     for (int i = 0; i < s->ask->options->n_tune; i++) out[n++] = s->ask->options->tune[i];
     for (int k = 0; k < s->space.n; k++)
-        if (s->open[k]) out[n++] = (struct binding){ s->space.at[k].name, s->space.at[k].choices.at[v->at[k]] };
+        if (s->open[k] || s->late[k]) out[n++] = (struct binding){ s->space.at[k].name, s->space.at[k].choices.at[v->at[k]] };
     return n;
 }
 
@@ -224,10 +225,14 @@ static void descend(struct search *s)
 /* How many times as many variants a key makes. Clusters in which parts meet are as large as there are parts, or none. */
 static double width(const struct search *s, int key) { return s->parts[key] ? 2 : s->space.at[key].choices.n; }
 
-/* Keys for the full product: widest first, as long as the product stays small. */
+/* Keys for the full product: what changes how tiles end, for the best tile hangs on it; then widest first, as long as the product
+ * stays small. */
 static void choose_product(const struct search *s, bool *in)
 {
-    for (double product = 1;;) {
+    double product = 1;
+    for (int k = 0; k < s->space.n; k++)
+        if (s->open[k] && !strncmp(s->space.at[k].name, "ahead(", 6)) in[k] = true, product *= width(s, k);
+    for (;;) {
         int widest = -1;
         for (int k = 0; k < s->space.n; k++) {
             if (!s->open[k] || in[k] || product * width(s, k) > MOST_PRODUCT) continue;
@@ -295,6 +300,55 @@ static void try_meetings(struct search *s, const bool *in)
     }
 }
 
+static bool adds(const ir_block *b)
+{
+    for (int i = 0; i < b->n; i++)
+        if ((b->at[i]->kind == S_store && b->at[i]->mode == MODE_add) || adds(&b->at[i]->body) || adds(&b->at[i]->other)) return true;
+    return false;
+}
+
+/* Whether the kernel, as it is called here, adds to what a tensor holds. */
+static bool adds_to_tensors(struct search *s)
+{
+    struct diag d;
+    struct variant first = { .us = 0 };
+    struct ir_fn *fn = lower(s, &s->scratch, &d, &first);
+    bool any = false;
+    for (int i = 0; fn && i < fn->roles.n; i++) any |= adds(&fn->roles.at[i]->body);
+    arena_reset(&s->scratch);
+    return any;
+}
+
+static void open_keys(struct search *s)
+{
+    const struct choose_ask *ask = s->ask;
+    int ahead = -1;
+    for (int k = 0; k < s->space.n; k++) {
+        const char *name = s->space.at[k].name;
+        const struct node *cut = parts_meet(ask->kernel, name);
+        bool free_here = !fixed(ask->options, name) && s->space.at[k].choices.n > 1;
+        s->open[k] = free_here && modelled(ask->kernel, name);
+        s->late[k] = free_here && !strncmp(name, "cache(", 6);
+        s->parts[k] = cut && cut->c->kind == N_name ? cut->c->name : NULL;
+        if (free_here && !strncmp(name, "ahead(", 6)) ahead = k;
+    }
+    if (ahead >= 0) s->open[ahead] = adds_to_tensors(s);
+}
+
+/* v with the best choices of late keys. */
+static struct variant settled(struct search *s, struct variant v)
+{
+    for (int k = 0; k < s->space.n; k++) {
+        struct variant other = v;
+        for (int c = 0; s->late[k] && c < s->space.at[k].choices.n && c < 256; c++) {
+            other.at[k] = (uint8_t)c;
+            other.us = estimate(s, &other);
+            if (other.us < v.us) v = other;
+        }
+    }
+    return v;
+}
+
 /* Estimates what is promising, best first. False: there is nothing to choose. */
 static bool search(struct search *s, const struct choose_ask *ask)
 {
@@ -305,11 +359,7 @@ static bool search(struct search *s, const struct choose_ask *ask)
     if (!s->target) return false;
     s->space = compiler_tune_space(ask->arena, &d, ask->kernel, ask->options);
     if (s->space.n > MOST_KEYS || d.errors) return false;
-    for (int k = 0; k < s->space.n; k++) {
-        const struct node *cut = parts_meet(ask->kernel, s->space.at[k].name);
-        s->open[k] = modelled(ask->kernel, s->space.at[k].name) && !fixed(ask->options, s->space.at[k].name) && s->space.at[k].choices.n > 1;
-        s->parts[k] = cut && cut->c->kind == N_name ? cut->c->name : NULL;
-    }
+    open_keys(s);
     s->tried = calloc(MOST_TRIED, sizeof *s->tried);
     if (!s->tried) base_oom(MOST_TRIED * sizeof *s->tried);
     choose_product(s, in);
@@ -317,7 +367,7 @@ static bool search(struct search *s, const struct choose_ask *ask)
     try_meetings(s, in);
     descend(s);
     rank(s);
-    arena_free(&s->scratch);
+    arena_reset(&s->scratch);
     return true;
 }
 
@@ -333,7 +383,7 @@ static struct choose_candidate publish(const struct search *s, const bool *is_fr
     struct choose_candidate c = { .us = v->us };
     c.at = new_n(s->ask->arena, struct binding, s->space.n + 1);
     for (int k = 0; k < s->space.n; k++)
-        if (s->open[k] || is_free[k]) c.at[c.n++] = (struct binding){ s->space.at[k].name, s->space.at[k].choices.at[v->at[k]] };
+        if (s->open[k] || is_free[k] || (s->late[k] && v->at[k])) c.at[c.n++] = (struct binding){ s->space.at[k].name, s->space.at[k].choices.at[v->at[k]] };
     return c;
 }
 
@@ -343,8 +393,12 @@ int choose_ranking(const struct choose_ask *ask, struct choose_candidate *out, i
     struct search s;
     int n = 0;
     if (!search(&s, ask)) return 0;
-    for (int i = 0; opened(&s) && i < s.n && i < MOST_GENERATED && n < room && isfinite(s.tried[i].us); i++)
-        if (generates(&s, &s.tried[i])) out[n++] = publish(&s, none, &s.tried[i]);
+    for (int i = 0; opened(&s) && i < s.n && i < MOST_GENERATED && n < room && isfinite(s.tried[i].us); i++) {
+        if (!generates(&s, &s.tried[i])) continue;
+        struct variant v = settled(&s, s.tried[i]);
+        out[n++] = publish(&s, none, &v);
+    }
+    arena_free(&s.scratch);
     free(s.tried);
     return n;
 }
@@ -414,5 +468,6 @@ int choose_candidates(const struct choose_ask *ask, struct choose_candidate *out
     for (int i = 0; i < n; i++) out[i] = publish(&s, c.free_key, &c.at[i]);
     free(c.at);
     free(s.tried);
+    arena_free(&s.scratch);
     return n;
 }
