@@ -164,10 +164,12 @@ static void settle(struct choices *c, const struct dgk_kernel *k)
                                             c->align.at, c->align.n };
 }
 
-/* The sizes that the model sees keep seven leading bits, rounded up: near shapes share a choice, and so a variant. */
+/* The sizes that the model sees keep seven leading bits, rounded up: near shapes share a choice, and so a variant. Those that no
+ * memory holds are refused later, as they are. */
 static int64_t rounded(int64_t size)
 {
     int64_t step = 1;
+    if (size > INT64_MAX / 2) return size;
     while (size / step >= 128) step *= 2;
     return ceil_div(size, step) * step;
 }
