@@ -169,7 +169,7 @@ static void settle(struct choices *c, const struct dgk_kernel *k)
 static int64_t rounded(int64_t size)
 {
     int64_t step = 1;
-    if (size > INT64_MAX / 2) return size;
+    if (size < 128 || size > INT64_MAX / 2) return size;
     while (size / step >= 128) step *= 2;
     return ceil_div(size, step) * step;
 }
