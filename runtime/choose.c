@@ -78,13 +78,13 @@ static int bindings(const struct search *s, const struct variant *v, struct bind
     return n;
 }
 
-/* Sizes in the order of the lowered kernel's dimensions. */
+/* Sizes in the order of the lowered kernel's dimensions; no more than kernels count to, calls with more are refused. */
 static void order_dims(const struct choose_ask *ask, const struct ir_fn *fn, int64_t *out)
 {
     for (int i = 0; i < fn->dims.n; i++) {
         out[i] = fn->dims.at[i].value >= 0 ? fn->dims.at[i].value : 1;
         for (int k = 0; k < ask->n_dims; k++)
-            if (!strcmp(ask->dims[k], fn->dims.at[i].name) && ask->sizes[k] >= 0) out[i] = ask->sizes[k];
+            if (!strcmp(ask->dims[k], fn->dims.at[i].name) && ask->sizes[k] >= 0) out[i] = ask->sizes[k] < INT32_MAX ? ask->sizes[k] : INT32_MAX;
     }
 }
 
