@@ -146,16 +146,30 @@ static void note_parts(void *ctx, struct ir_expr *x)
 
 static void count_block(struct env *e, const ir_block *b);
 
+/* Memory sends whole lines: a part of a row that is shorter takes as long. */
+static double lines_bytes(const struct env *e, const struct ir_field *f)
+{
+    const struct ir_expr *read = fill_of(e, f);
+    double bytes = (double)space_elements(f->axes, f->naxes) * type_bits(f->type) / 8;
+    if (!read || !f->naxes) return bytes;
+    int tile = f->axes[f->naxes - 1]->tile;
+    struct known row = cost_eval(e, read->tensor->dim[read->tensor->inner]);
+    double part = tile * type_bits(f->type) / 8.0;
+    return part < LINE_BYTES && row.is && row.v > tile ? bytes * LINE_BYTES / part : bytes;
+}
+
 /* One slot of the pipe that is filled innermost, which gets what memory is left; all slots of the others. */
 static void measure_slots(struct env *e)
 {
     int deepest = 0;
     e->c->slot_bytes = e->c->other_bytes = 0;
+    e->first_bytes = 0;
     for (int i = 0; i < e->fn->pipes.n; i++)
         if (e->consumed[e->fn->pipes.at[i]->id] > deepest) deepest = e->consumed[e->fn->pipes.at[i]->id];
     for (int i = 0; i < e->fn->pipes.n; i++) {
         const struct ir_pipe *p = e->fn->pipes.at[i];
         int bytes = 0, depth = e->consumed[p->id];
+        for (int k = 0; !p->home && k < p->fields.n && depth == deepest; k++) e->first_bytes += lines_bytes(e, p->fields.at[k]);
         for (int k = 0; !p->home && k < p->fields.n; k++)
             bytes += (int)space_elements(p->fields.at[k]->axes, p->fields.at[k]->naxes) * type_bits(p->fields.at[k]->type) / 8;
         if (depth == deepest) e->c->slot_bytes += bytes;
@@ -266,12 +280,22 @@ static bool read_ahead(const struct env *e, const struct ir_stmt *s)
     return s->flag && n == 1;
 }
 
+/* A cycle, of a tile on its way out: rows leave in boxes that are runs of 2^n elements wide; where those are short, each thread
+ * stores what it holds. */
+static double out_bytes(const struct env *e, const struct ir_stmt *s)
+{
+    const struct ir_expr *inner = s->tensor->rank ? s->index.at[s->tensor->inner] : NULL;
+    if (!inner || inner->naxes != 1 || !target_has(e->t, HAS_TMA)) return STORE_BYTES;
+    int tile = inner->axes[0]->tile;
+    return (tile & -tile) * type_bits(s->tensor->type) / 8 < BOX_BYTES ? DIRECT_BYTES : STORE_BYTES;
+}
+
 /* A tile that leaves at the end. What is added to D is added by memory, or to what was read ahead as far as buffers hold it. */
 static void count_copy_out(struct env *e, const struct ir_stmt *s, double bytes)
 {
     struct cost *c = e->c;
     if (s->mode == MODE_set || !target_has(e->t, HAS_TMA)) {
-        c->store += e->times * bytes * (s->mode == MODE_set ? 1 : 1.5) / STORE_BYTES;
+        c->store += e->times * bytes * (s->mode == MODE_set ? 1 : 1.5) / out_bytes(e, s);
         return;
     }
     measure_slots(e);
@@ -321,7 +345,8 @@ static void count_block(struct env *e, const ir_block *b)
     for (int i = 0; i < b->n; i++) count_stmt(e, b->at[i]);
 }
 
-/* What memory moves: every tensor once; one that is not to stay in L2 as often as it is read. */
+/* What memory moves: every tensor once; one that is not to stay in L2 as often as it is read. A few clusters that read the same,
+ * each part by part, do not meet in L2: some of what it cannot hold comes again. */
 static double memory_bytes(const struct env *e, double tasks)
 {
     double all = 0;
@@ -333,13 +358,15 @@ static double memory_bytes(const struct env *e, double tasks)
             n *= k.is ? k.v : 1;
         }
         double bytes = n * type_bits(t->type) / 8, reads = bytes > 0 ? e->drawn[t->id] * tasks / bytes : 0;
-        all += bytes * (t->cache != CACHE_stream ? 1 : reads > FEW_READS ? reads : STREAMED);
+        double again = e->fn->cluster > 1 && reads > 1 && reads <= FEW_READS ? (reads - 1) * AGAIN * larger(0, 1 - KEPT_BYTES / bytes) : 0;
+        all += bytes * ((t->cache != CACHE_stream ? 1 : reads > FEW_READS ? reads : STREAMED) + again);
     }
     return all;
 }
 
-/* Two limits that are close to each other cost more than the larger one. */
+/* Two limits that are close to each other cost more than the larger one: little, where both go on all the time. */
 static double both_felt(double a, double b) { return sqrt(a * a + b * b); }
+static double hardly_felt(double a, double b) { return sqrt(both_felt(a * a, b * b)); }
 
 /* How long `groups` warpgroups take that each multiply, then compute, then wait, over and over: tensor cores and lanes serve
  * one after the other, and who comes while another is served queues; a warpgroup with two products in flight counts as two, that
@@ -437,12 +464,15 @@ static double fill_cycles(const struct env *e, double active, int sms)
     return e->fill_bytes / fmin(rate, fmin(FILL_BYTES, flight > 0 ? flight : FILL_BYTES));
 }
 
-/* One task without its end: what takes longest, and a little of what that hides. */
-static double steady_cycles(const struct cost *c)
+/* One multiprocessor's tasks, one after the other, but the last one's end. What takes longest, and a little of what that hides;
+ * tiles come in for the next task while products of this one start and end. */
+static double tasks_cycles(const struct cost *c)
 {
-    double longest = larger(larger(c->mma, c->shared), larger(c->fill, larger(c->alu, c->serial)));
+    double work = larger(c->mma, larger(c->alu, c->serial)), coming = larger(c->shared, c->fill), longest = larger(work, coming);
     double all = c->serial > 0 ? c->operands + c->fill + c->serial : c->mma + c->operands + c->fill + c->alu;
-    return both_felt(longest + HIDDEN_SHARE * (all - (longest < all ? longest : all)) + TASK_CYCLES, c->adds);
+    double hidden = HIDDEN_SHARE * (all - fmin(longest, all)), last = both_felt(longest + hidden + TASK_CYCLES, c->adds);
+    double other = both_felt(larger(work + TASK_CYCLES + c->store + c->combine, coming) + hidden, c->adds);
+    return (c->waves - 1) * other + last;
 }
 
 struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const int64_t *dims, int sms)
@@ -477,8 +507,8 @@ struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const 
     c.shared += c.operands + e.fill_bytes / WRITE_BYTES;
     c.fill = fill_cycles(&e, (c.tasks < units ? c.tasks : units) * (fn->cluster > 1 ? fn->cluster : 1), sms);
     c.memory_us = memory_bytes(&e, c.tasks * (fn->cluster > 1 ? fn->cluster : 1)) / (t->gbs * 1e3 * MEMORY_SHARE) + RAMP_US;
-    double busy_us = (c.waves * (steady_cycles(&c) + end) - end) / t->mhz;
-    c.us = both_felt(busy_us, c.memory_us) + (end + LAUNCH_CYCLES) / t->mhz;
+    double busy_us = tasks_cycles(&c) / t->mhz;
+    c.us = hardly_felt(busy_us, c.memory_us) + (e.first_bytes / FIRST_BYTES + end + LAUNCH_CYCLES) / t->mhz;
     arena_free(&scratch);
     return c;
 }

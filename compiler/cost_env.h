@@ -7,13 +7,15 @@
 /* What the model assumes of every chip; fitted on an H200, where it ranks what was timed (tests/runtime/test_choose.c).
  * docs/tuning.md tells each term's meaning. */
 #define OPERAND_BYTES 128     /* a cycle, shared memory to tensor cores; */
-#define WRITE_BYTES 150       /* and meanwhile, what copies bring */
-#define LATENCY_CYCLES 1900   /* of a copy in, from memory: no more comes than slots have on their way */
+#define WRITE_BYTES 158       /* and meanwhile, what copies bring */
+#define LATENCY_CYCLES 2140   /* of a copy in, from memory: no more comes than slots have on their way */
 #define SLOTS_BYTES (200.0 * 1024) /* of shared memory, for slots; */
 #define MOST_SLOTS 16         /* and how many at most */
 #define FILL_BYTES 100        /* a cycle, L2 into one multiprocessor */
 #define OUTSIDE 1.6           /* times a byte inside of a tensor, one of a tile that lies outside */
 #define STORE_BYTES 80        /* a cycle, out of one multiprocessor */
+#define BOX_BYTES 64          /* of a row, the narrowest box that leaves as such; */
+#define DIRECT_BYTES 10.5     /* a cycle, what threads store themselves */
 #define LANES 128             /* f32 operations a cycle */
 #define HALF_RATE 2           /* operations that take two */
 #define SPECIAL_RATE 8        /* those of the special units: a quarter of the lanes, and more */
@@ -22,21 +24,25 @@
 #define STORE_WAIT 60         /* cycles for each that a thread stores so, which other warpgroups use */
 #define SLOT_READ 0.16        /* cycles a warp for each value that it reads from a slot */
 #define WAIT_CYCLES 30        /* for each product that registers need: latency of the tensor cores */
-#define SLOT_CYCLES 105       /* for each slot that a role takes while it needs products, */
+#define SLOT_CYCLES 54        /* for each slot that a role takes while it needs products, */
 #define CROWD_CYCLES 230      /* and more for each warpgroup past the second, with which it is shared */
-#define TASK_CYCLES 950       /* before the first product and after the last, where nothing overlaps */
-#define COMBINE_CYCLES 5300   /* parts through memory: fence, counter, and waiting for the others */
+#define TASK_CYCLES 1720      /* before the first product and after the last, where nothing overlaps */
+#define COMBINE_CYCLES 5850   /* parts through memory: fence, counter, and waiting for the others */
 #define PART_BYTES 55         /* a cycle, of parts read back */
-#define MEET_CYCLES 3800      /* parts that meet in a cluster: arrivals at each other's barriers, and waiting for the last */
+#define MEET_CYCLES 3980      /* parts that meet in a cluster: arrivals at each other's barriers, and waiting for the last */
 #define NEAR_BYTES 12         /* a cycle, parts read from the cluster's shared memory */
-#define LAUNCH_CYCLES 6500
-#define RAMP_US 1.5           /* until the first bytes are there */
+#define LAUNCH_CYCLES 5300
+#define RAMP_US 0.7           /* until the first bytes are there */
 #define MEMORY_SHARE 0.92     /* of the bus's rate, reached */
 #define ADD_BYTES 5.8         /* a cycle, that memory adds to what is there for each multiprocessor, while all do */
 #define AHEAD_BYTES 13        /* a cycle, read ahead, added to and stored: memory's rate, both ways */
 #define FEW_READS 2.2         /* of each byte of a tensor: as good as once, */
-#define STREAMED 0.88         /* and what it takes of memory's time then if nobody keeps it in L2 */
-#define HIDDEN_SHARE 0.06     /* of what runs side by side with something longer, felt all the same */
+#define STREAMED 0.95         /* and what it takes of memory's time then if nobody keeps it in L2 */
+#define AGAIN 0.64            /* of what few clusters read again, where it is more */
+#define KEPT_BYTES 15000000   /* than L2 keeps: what memory brings again */
+#define LINE_BYTES 128        /* of memory */
+#define FIRST_BYTES 8         /* a cycle, of the first slot, until the first product can start */
+#define HIDDEN_SHARE 0.042    /* of what runs side by side with something longer, felt all the same */
 #define GROUP_SMS 18          /* multiprocessors of one group (GPC), at most */
 #define UNKNOWN_TRIPS 8       /* of a loop whose bounds are data */
 #define OTHER_ROWS 4          /* a range that is the union of n rows' own covers (n + this) / (n + this + 1) of what there is, */
@@ -71,6 +77,7 @@ struct env {
     double products, flying;             /* of those, all; issued while the one before was not read */
     double slots;                        /* of pipes that it has consumed */
     int depth;                           /* of loops */
+    double first_bytes;                  /* that must be there for the first product */
     double fill_bytes;                   /* of one task; */
     double *drawn;                       /* by tensor: of its bytes */
 };

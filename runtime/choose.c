@@ -14,7 +14,8 @@ enum {
     MOST_KEYS = 32,
     MOST_PRODUCT = 512,       /* variants estimated all; beyond, one key at a time */
     MOST_TRIED = 1024,
-    MOST_MEETINGS = 24,
+    MOST_PROMISING = 24,
+    FEW_CHOICES = 2,
     MOST_GENERATED = 12,
     LEAST_SLOTS = 3,
     RESERVE_BYTES = 24 * 1024, /* of shared memory, for barriers and the store's staging */
@@ -22,7 +23,7 @@ enum {
     LEAST_REGS = 30,          /* beside them, of those that the kernel's width leaves a thread */
     FACTOR_REGS = 8           /* of them, where products are scaled, for the factors */
 };
-#define ALIKE 1.02            /* estimates this close are no better than each other: the author's order decides */
+#define ALIKE 1.005           /* estimates this close are no better than each other: the author's order decides */
 #define STEP_ASIDE 1.03       /* what leaving the author's first choice counts where the model has no opinion */
 
 struct variant {
@@ -282,17 +283,23 @@ static bool generates(struct search *s, const struct variant *v)
     return ok;
 }
 
-/* The most promising once more, as parts that meet in clusters, where the product left that out. */
-static void try_meetings(struct search *s, const bool *in)
+/* Whether choice c of a key that the product left out may do more for v than for others: where parts meet, all or none; widths. */
+static bool worth_trying(const struct search *s, const struct variant *v, int key, int c)
+{
+    if (!s->parts[key]) return s->space.at[key].choices.n <= FEW_CHOICES;
+    return !strcmp(s->space.at[key].choices.at[c], value_of(s, v, s->parts[key]));
+}
+
+/* The most promising once more, with what the product left out. */
+static void try_left_out(struct search *s, const bool *in)
 {
     for (int k = 0; k < s->space.n; k++) {
-        if (!s->open[k] || !s->parts[k] || in[k]) continue;
+        if (!s->open[k] || in[k]) continue;
         qsort(s->tried, (size_t)s->n, sizeof *s->tried, by_time);
-        for (int i = 0, n = s->n < MOST_MEETINGS ? s->n : MOST_MEETINGS; i < n; i++) {
+        for (int i = 0, n = s->n < MOST_PROMISING ? s->n : MOST_PROMISING; i < n; i++) {
             struct variant v = s->tried[i];
-            const char *parts = value_of(s, &v, s->parts[k]);
             for (int c = 0; c < s->space.at[k].choices.n && c < 256; c++) {
-                if (strcmp(s->space.at[k].choices.at[c], parts)) continue;
+                if (!worth_trying(s, &v, k, c)) continue;
                 v.at[k] = (uint8_t)c;
                 try_variant(s, &v);
             }
@@ -364,7 +371,7 @@ static bool search(struct search *s, const struct choose_ask *ask)
     if (!s->tried) base_oom(MOST_TRIED * sizeof *s->tried);
     choose_product(s, in);
     try_product(s, (struct variant){ .us = 0 }, in, 0);
-    try_meetings(s, in);
+    try_left_out(s, in);
     descend(s);
     rank(s);
     arena_reset(&s->scratch);
