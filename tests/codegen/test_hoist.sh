@@ -10,9 +10,12 @@ loop() {
              if (first && NR > last && top in at && at[top] < first) { for (i = at[top]; i <= NR; i++) print line[i]; exit }
          }' "$1"
 }
+# The kernel with the tiles that show it, which need not be those it has of its own.
+sed -e 's/^    on sm_90a .*/    on sm_90a { BR = {2, 8}; BS = BR; BT = {256, 512};/' -e 's/role math(warpgroups = H[^)]*)/role math(warpgroups = {2, 4})/' \
+    kernels_dsl/mqa_logits.dgk >"$T/tiles.dgk"
 compile() {
     out=$1; shift
-    "$DGC" compile kernels_dsl/mqa_logits.dgk --kernel=mqa_logits --target=sm_90a -D CLEAN=0 -D COMP=0 -D C=64 "$@" -o "$out.ptx" || exit 1
+    "$DGC" compile "$T/tiles.dgk" -I kernels_dsl --kernel=mqa_logits --target=sm_90a -D CLEAN=0 -D COMP=0 -D C=64 "$@" -o "$out.ptx" || exit 1
     loop "$out.ptx" >"$out"
     [ "$(grep -c wgmma.mma_async "$out")" -gt 0 ] || { echo "no loop around products in $out.ptx"; exit 1; }
 }

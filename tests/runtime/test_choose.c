@@ -19,16 +19,13 @@ static void check(bool ok, const char *what, const char *about)
     ok ? passed++ : failed++;
 }
 
-enum kernel { bf16, fp8, logits64_128, logits64_64, logits64_32, logits32_128, logits32_64, logits32_32 };
-#define LOGITS(h, c) { "kernels_dsl/mqa_logits.dgk", "mqa_logits", "H=" #h ",C=" #c, "", { "S", "T", "TL" }, 1.12 }
+enum kernel { bf16, fp8 };
 static const struct {
     const char *path, *kernel, *params, *inner, *dims[3];
     double near; /* than the best, at most: the favourite's time, and the choice's estimate, which leaves out what may spill */
 } kernels[] = {
     [bf16] = { "kernels_dsl/bf16_gemm.dgk", NULL, "", "", { "M", "N", "K" }, 1.12 },
     [fp8] = { "kernels_dsl/fp8_gemm.dgk", NULL, "G=128,GN=128", "SB=1", { "M", "N", "K" }, 1.12 },
-    [logits64_128] = LOGITS(64, 128), [logits64_64] = LOGITS(64, 64), [logits64_32] = LOGITS(64, 32),
-    [logits32_128] = LOGITS(32, 128), [logits32_64] = LOGITS(32, 64), [logits32_32] = LOGITS(32, 32),
 };
 
 static const struct timed {
@@ -103,32 +100,6 @@ static const struct timed {
     { fp8, { 4096, 32768, 512 }, "BM=256,BN=128,SK=1,math.warpgroups=2,cluster(s)=1,slots(c)=1", 146.9 },
     { fp8, { 4096, 32768, 512 }, "BM=128,BN=128,SK=1,math.warpgroups=2,cluster(s)=1,slots(c)=1", 158.8 },
     { fp8, { 4096, 32768, 512 }, "BM=128,BN=96,SK=1,math.warpgroups=2,cluster(s)=1,slots(c)=2", 197.3 },
-    { logits32_128, { 2048, 8192, 8192 }, "BR=4,BS=4,BT=256,math.warpgroups=4", 130.5 },
-    { logits32_128, { 2048, 8192, 8192 }, "BR=4,BS=4,BT=512,math.warpgroups=4", 132.7 },
-    { logits32_128, { 2048, 8192, 8192 }, "BR=8,BS=8,BT=256,math.warpgroups=2", 145.0 },
-    { logits32_128, { 2048, 8192, 8192 }, "BR=4,BS=8,BT=256,math.warpgroups=4", 164.0 },
-    { logits64_128, { 2048, 8192, 8192 }, "BR=4,BS=4,BT=256,math.warpgroups=2", 222.0 },
-    { logits64_128, { 2048, 8192, 8192 }, "BR=2,BS=2,BT=256,math.warpgroups=4", 235.0 },
-    { logits64_128, { 2048, 8192, 8192 }, "BR=2,BS=4,BT=512,math.warpgroups=4", 231.0 },
-    { logits64_128, { 2048, 8192, 8192 }, "BR=4,BS=4,BT=256,math.warpgroups=2,cluster(s)=2", 257.0 },
-    { logits32_64, { 2048, 8192, 8192 }, "BR=4,BS=4,BT=256,math.warpgroups=4", 104.5 },
-    { logits32_64, { 2048, 8192, 8192 }, "BR=4,BS=4,BT=512,math.warpgroups=4", 102.1 },
-    { logits32_64, { 2048, 8192, 8192 }, "BR=8,BS=8,BT=256,math.warpgroups=2", 119.7 },
-    { logits32_64, { 2048, 8192, 8192 }, "BR=8,BS=8,BT=512,math.warpgroups=2", 114.0 },
-    { logits32_64, { 2048, 8192, 8192 }, "BR=4,BS=8,BT=256,math.warpgroups=4", 141.0 },
-    { logits64_64, { 2048, 8192, 8192 }, "BR=4,BS=4,BT=256,math.warpgroups=2", 172.0 },
-    { logits64_64, { 2048, 8192, 8192 }, "BR=4,BS=4,BT=512,math.warpgroups=2", 176.0 },
-    { logits64_64, { 2048, 8192, 8192 }, "BR=2,BS=2,BT=256,math.warpgroups=4", 184.0 },
-    { logits64_64, { 2048, 8192, 8192 }, "BR=2,BS=4,BT=512,math.warpgroups=4", 180.0 },
-    { logits32_32, { 2048, 8192, 8192 }, "BR=4,BS=4,BT=256,math.warpgroups=4", 93.2 },
-    { logits32_32, { 2048, 8192, 8192 }, "BR=4,BS=4,BT=512,math.warpgroups=4", 90.1 },
-    { logits32_32, { 2048, 8192, 8192 }, "BR=8,BS=8,BT=256,math.warpgroups=2", 101.8 },
-    { logits32_32, { 2048, 8192, 8192 }, "BR=8,BS=8,BT=512,math.warpgroups=2", 101.8 },
-    { logits32_32, { 2048, 8192, 8192 }, "BR=4,BS=8,BT=256,math.warpgroups=4", 129.0 },
-    { logits64_32, { 2048, 8192, 8192 }, "BR=4,BS=4,BT=256,math.warpgroups=2", 146.0 },
-    { logits64_32, { 2048, 8192, 8192 }, "BR=4,BS=4,BT=512,math.warpgroups=2", 145.0 },
-    { logits64_32, { 2048, 8192, 8192 }, "BR=2,BS=2,BT=256,math.warpgroups=4", 161.0 },
-    { logits64_32, { 2048, 8192, 8192 }, "BR=2,BS=4,BT=512,math.warpgroups=4", 157.0 },
     { bf16, { 1, 576, 7168 }, "BM=16,BN=64,SK=8,math.warpgroups=1,cluster(s)=8,cache(B)=stream", 9.0 },
     { bf16, { 1, 576, 7168 }, "BM=16,BN=128,SK=8,math.warpgroups=1,cluster(s)=8,cache(B)=stream", 9.1 },
     { bf16, { 1, 576, 7168 }, "BM=16,BN=128,SK=8,math.warpgroups=2,cluster(s)=8,cache(B)=stream", 9.1 },
