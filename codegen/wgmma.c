@@ -247,20 +247,6 @@ struct life {
     int from, to;
 };
 
-static void note_read(void *ctx, struct ir_expr *e)
-{
-    const struct ir_var **v = ctx;
-    if (e->kind == E_get && e->var == *v) *v = NULL;
-}
-
-static bool reads(const struct ir_stmt *s, const struct ir_var *v)
-{
-    ir_walk_stmt(s, note_read, &v);
-    if (v) ir_walk(&s->body, note_read, &v);
-    if (v) ir_walk(&s->other, note_read, &v);
-    return !v;
-}
-
 static bool find_life(const ir_block *b, const struct ir_var *v, struct life *life)
 {
     for (int i = 0; i < b->n; i++) {
@@ -268,8 +254,8 @@ static bool find_life(const ir_block *b, const struct ir_var *v, struct life *li
         bool here = s->var == v;
         if (here && (s->kind != S_mma || s->flag || life->block)) return false;
         if (here) *life = (struct life){ b, i, i };
-        else if (life->block == b && reads(s, v)) life->to = i;
-        else if (life->block != b && reads(s, v) && !s->body.n && !s->other.n) return false;
+        else if (life->block == b && ir_reads(s, v)) life->to = i;
+        else if (life->block != b && ir_reads(s, v) && !s->body.n && !s->other.n) return false;
         if (!find_life(&s->body, v, life) || !find_life(&s->other, v, life)) return false;
     }
     return true;

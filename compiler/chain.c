@@ -48,25 +48,6 @@ static int most_trips(const struct ir_stmt *s)
     return span > 0 ? (int)((span + step - 1) / step) : 0;
 }
 
-static bool reads_var(const struct ir_expr *e, const struct ir_var *v)
-{
-    if (!e) return false;
-    if (e->kind == E_get && e->var == v) return true;
-    for (int i = 0; i < e->nargs; i++)
-        if (reads_var(e->args[i], v)) return true;
-    return false;
-}
-
-static bool stmt_reads(const struct ir_stmt *s, const struct ir_var *v)
-{
-    struct ir_expr *const own[] = { s->expr, s->expr2, s->expr3, s->mask, s->step };
-    for (int i = 0; i < COUNT(own); i++)
-        if (reads_var(own[i], v)) return true;
-    for (int i = 0; i < s->index.n; i++)
-        if (reads_var(s->index.at[i], v)) return true;
-    return false;
-}
-
 /* Every variable set in the body is set before it is read there. */
 static bool own_variables(const ir_block *b)
 {
@@ -74,7 +55,7 @@ static bool own_variables(const ir_block *b)
         const struct ir_var *v = b->at[i]->var;
         bool set = false;
         for (int k = 0; v && k <= i && !set; k++) {
-            if (stmt_reads(b->at[k], v)) return false;
+            if (ir_reads(b->at[k], v)) return false;
             set = b->at[k]->var == v;
         }
     }
@@ -145,7 +126,7 @@ static bool products_need_lets(const ir_block *b)
 {
     for (int i = 0; i < b->n; i++)
         for (int k = 0; b->at[i]->kind == S_mma && k < b->n; k++)
-            if (b->at[k]->kind == S_let && stmt_reads(b->at[i], b->at[k]->var)) return true;
+            if (b->at[k]->kind == S_let && ir_reads(b->at[i], b->at[k]->var)) return true;
     return false;
 }
 
@@ -193,8 +174,8 @@ static bool reads_slot(const struct ir_stmt *s, const struct ir_pipe *pipe)
 static bool needed_early(const struct ir_stmt *loop, const struct ir_stmt *product, const struct ir_stmt *let)
 {
     for (int i = 0; i < loop->body.n; i++)
-        if (loop->body.at[i]->kind == S_bind && stmt_reads(loop->body.at[i], let->var)) return true;
-    return stmt_reads(product, let->var);
+        if (loop->body.at[i]->kind == S_bind && ir_reads(loop->body.at[i], let->var)) return true;
+    return ir_reads(product, let->var);
 }
 
 /* The consume that ends the loop's body, after binds: one product made anew in two places, then values made of it. NULL: it

@@ -49,28 +49,14 @@ static bool writes_outside(const ir_block *b, const struct ir_stmt *loop)
     return false;
 }
 
-static void note_get(void *ctx, struct ir_expr *e)
-{
-    const struct ir_var **v = ctx;
-    if (e->kind == E_get && e->var == *v) *v = NULL;
-}
-
-static bool reads(const struct ir_stmt *s, const struct ir_var *v)
-{
-    ir_walk_stmt(s, note_get, &v);
-    if (v) ir_walk(&s->body, note_get, &v);
-    if (v) ir_walk(&s->other, note_get, &v);
-    return !v;
-}
-
 /* In the order of the block, v is set by a statement of it before anything in it reads v. */
 static bool set_first(const ir_block *b, const struct ir_var *v)
 {
     for (int i = 0; i < b->n; i++) {
         const struct ir_stmt *s = b->at[i];
-        if (s->var == v && (s->kind == S_let || (s->kind == S_mma && !s->flag)) && !reads(s, v)) return true;
+        if (s->var == v && (s->kind == S_let || (s->kind == S_mma && !s->flag)) && !ir_reads(s, v)) return true;
         if (s->kind == S_consume && set_first(&s->body, v)) return true;
-        if (reads(s, v) || s->var == v) return false;
+        if (ir_reads(s, v) || s->var == v) return false;
     }
     return true;
 }

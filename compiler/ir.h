@@ -266,6 +266,7 @@ void ir_walk_expr(struct ir_expr *e, ir_visit *visit, void *ctx);
 void ir_walk_stmt(const struct ir_stmt *s, ir_visit *visit, void *ctx);
 void ir_walk(const ir_block *b, ir_visit *visit, void *ctx);
 void ir_walk_fn(const struct ir_fn *fn, ir_visit *visit, void *ctx);
+bool ir_reads(const struct ir_stmt *s, const struct ir_var *v); /* it or what lies inside it */
 /* A copy of e in which other expressions stand for some: `with` gives them, or NULL to look at the operands. No reductions in e. */
 typedef struct ir_expr *ir_replace(void *ctx, struct ir_expr *e);
 struct ir_expr *ir_map(struct arena *a, struct ir_expr *e, ir_replace *with, void *ctx);

@@ -35,6 +35,20 @@ void ir_walk_fn(const struct ir_fn *fn, ir_visit *visit, void *ctx)
     for (int i = 0; i < fn->roles.n; i++) ir_walk(&fn->roles.at[i]->body, visit, ctx);
 }
 
+static void note_get(void *ctx, struct ir_expr *e)
+{
+    const struct ir_var **v = ctx;
+    if (e->kind == E_get && e->var == *v) *v = NULL;
+}
+
+bool ir_reads(const struct ir_stmt *s, const struct ir_var *v)
+{
+    ir_walk_stmt(s, note_get, &v);
+    if (v) ir_walk(&s->body, note_get, &v);
+    if (v) ir_walk(&s->other, note_get, &v);
+    return !v;
+}
+
 struct ir_expr *ir_map(struct arena *a, struct ir_expr *e, ir_replace *with, void *ctx)
 {
     struct ir_expr *r = with(ctx, e);
