@@ -541,7 +541,7 @@ void gen_fill(struct gen *g, struct ir_stmt *s)
     struct gen_field *f = s->field->cg;
     switch (f->plan->kind) {
     case FILL_TMA: fill_tma(g, f, s); break;
-    case FILL_CP_ASYNC: fill_cp_async(g, f, s); break;
+    case FILL_CP_ASYNC: f->plan->sloped ? fill_rows(g, f, s) : fill_cp_async(g, f, s); break;
     case FILL_COMPUTED: fill_computed(g, f, s); break;
     case FILL_ACC: fill_acc(g, s); break;
     }
@@ -565,6 +565,18 @@ void pipe_release(struct gen *g, struct gen_pipe *p, struct opd index, struct op
     else lir_emit(l, "@%r mbarrier.arrive.shared.b64 %r, [%r]", first, state, barrier);
 }
 
+/* What threads copied is seen by tensor cores that read it through descriptors once one who knows it to be there has fenced:
+ * cp.async ends after the thread that began it went on, so that is who waited for it. PTX ISA, "Async proxy". */
+static void fence_copied(struct gen *g, const struct gen_pipe *p)
+{
+    bool fence = false;
+    for (int k = 0; k < p->ir->fields.n; k++) {
+        const struct gen_field *f = p->ir->fields.at[k]->cg;
+        fence |= f->plan->kind == FILL_CP_ASYNC && f->async_read;
+    }
+    if (fence) lir_emit(g->l, "fence.proxy.async.shared::cta");
+}
+
 void gen_consume(struct gen *g, struct ir_stmt *s)
 {
     struct gen_pipe *p = s->pipe->cg;
@@ -575,6 +587,7 @@ void gen_consume(struct gen *g, struct ir_stmt *s)
     p->held = held_index(g, p);
     p->base = slot_base(g, p);
     wait_full(g, p);
+    fence_copied(g, p);
     p->inside = true;
     gen_block(g, &s->body);
     p->inside = false;

@@ -6,7 +6,7 @@
 
 /* How a field is filled:
  *   TMA       a plain read of a tensor, one box a panel; the barrier counts its bytes
- *   cp.async  the same without TMA: 16-byte chunks dealt to the producer's threads
+ *   cp.async  the same without TMA, or rows that lie as far apart as data say: 16-byte chunks dealt to the producer's threads
  *   computed  anything else: registers, then st.shared (and a proxy fence where the async proxy reads the slot)
  *   acc       the slot is an accumulator's place: products fill it, or the drain's registers */
 enum fill_kind { FILL_TMA, FILL_CP_ASYNC, FILL_COMPUTED, FILL_ACC };
@@ -17,6 +17,7 @@ struct field_plan {
     int piece_axis;     /* TMA: this axis of the field is copied `piece` coordinates at a time, each box from a place of its own: */
     int piece;          /* the index looks it up, as in K[PT[t / PS], t % PS]. 0: in one box */
     int unit;           /* bytes that rows in memory are aligned to and made of: what cp.async moves at a time */
+    bool sloped;        /* rows of the inner dimension are not a dimension apart but what the index says, k0*M + i*kg + k (compiler/slope.h) */
 };
 
 /* What a field is filled by and read as. */
@@ -37,6 +38,9 @@ void pair_plan(struct gen *g, const struct field_use *uses);
 
 /* Fills a slot's field with computed elements (fill.c). */
 void fill_computed(struct gen *g, const struct gen_field *f, const struct ir_stmt *s);
+
+/* Fills it by cp.async where its rows are sloped (fill_rows.c). */
+void fill_rows(struct gen *g, const struct gen_field *f, const struct ir_stmt *s);
 
 /* The field's slowest row axis (index into its axes): cut where a box is too tall, or shared by a cluster. -1: none. */
 int pipe_slowest_axis(const struct gen_field *f);

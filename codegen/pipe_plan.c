@@ -4,6 +4,7 @@
 
 #include "codegen/eval.h"
 #include "codegen/ranked.h"
+#include "compiler/slope.h"
 
 #include <string.h>
 
@@ -296,18 +297,52 @@ static bool fits_boxes(const struct ir_field *f, int inner)
     return true;
 }
 
+/* Rows that are not a dimension of the tensor apart: its inner index has slopes; the others walk an axis or none. */
+static bool sloped_rows(struct gen *g, const struct ir_field *f, const struct ir_expr *e, struct field_plan *plan, struct slopes *inner)
+{
+    struct slopes s;
+    int seen = 0;
+    if (e->kind != E_read || e->type != f->type || type_bits(f->type) < 8) return false;
+    const struct ir_tensor *t = e->tensor;
+    for (int d = 0; d < t->rank; d++) {
+        int64_t one;
+        plan->walks[d] = d == t->inner ? -1 : walked_axis(f, e->args[d]);
+        if (type_bits(e->args[d]->type) != 32 || plan->walks[d] < -1 || !slopes_of(g->arena, f, e->args[d], &s)) return false;
+        for (int i = 0; i < f->naxes; i++) {
+            if (!s.by[i]) continue;
+            if (seen >> i & 1) return false;
+            seen |= 1 << i;
+            if (d == t->inner && plan->walks[d] < 0 && ir_const_int(s.by[i], &one) && one == 1) plan->walks[d] = i;
+        }
+        if (d == t->inner) *inner = s;
+    }
+    if (plan->walks[t->inner] < 0 || seen != (1 << f->naxes) - 1) return false;
+    return plan->sloped = true;
+}
+
 /* cp.async moves 4, 8 or 16 bytes. Threads read what it brought: for tensor cores that read by descriptors a fence would be
- * needed once it is there. */
+ * needed once it is there (sloped rows have it). */
 static bool by_units(struct gen *g, const struct ir_field *f, const struct field_plan *plan)
 {
     const struct gen_field *gf = f->cg;
     return plan->unit >= 4 && !plan->piece && !gf->async_read && !pipe_of(g, f->pipe)->paired && type_bits(f->type) >= 8;
 }
 
+/* Whole units only: where tensor cores read the slot by descriptors, those that wait for it fence (gen_consume). */
+static struct field_plan plan_sloped(struct gen *g, const struct ir_field *f, const struct ir_expr *e)
+{
+    struct field_plan p = { .kind = FILL_COMPUTED };
+    struct slopes s;
+    if (!sloped_rows(g, f, e, &p, &s)) return p;
+    p.unit = slopes_unit(g->fn, f, &s, p.walks[e->tensor->inner], e->tensor);
+    if (p.unit >= 4 && !pipe_of(g, f->pipe)->paired) p.kind = FILL_CP_ASYNC;
+    return p;
+}
+
 struct field_plan pipe_plan_fill(struct gen *g, const struct ir_field *f, const struct ir_expr *e)
 {
     struct field_plan p = { .kind = FILL_COMPUTED };
-    if (!plain_box(f, e, &p)) return p;
+    if (!plain_box(f, e, &p)) return plan_sloped(g, f, e);
     const struct ir_tensor *t = e->tensor;
     int inner = p.walks[t->inner];
     p.unit = inner < 0 ? type_bits(f->type) / 8 : row_unit(g, f, e, &p);

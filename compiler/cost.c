@@ -1,6 +1,7 @@
 /* cost - an analytic estimate of a kernel's time. See cost.h. */
 #include "compiler/cost_env.h"
 
+#include "compiler/slope.h"
 #include "compiler/space.h"
 
 #include <math.h>
@@ -102,6 +103,35 @@ static void count_mma(struct env *e, const struct ir_stmt *s)
     if (waited_for(e, s)) count_wait(e, s->var);
 }
 
+/* Rows that lie as far apart as data say are copied by threads, in units of that many bytes; 0: they are a dimension apart, and come
+ * as any other tile. */
+static int unit_by_threads(const struct env *e, const struct ir_field *f, const struct ir_expr *read)
+{
+    struct arena scratch = { 0 };
+    struct slopes s;
+    int64_t by;
+    int along = -1, unit = 0;
+    bool sloped = false;
+    if (slopes_of(&scratch, f, read->args[read->tensor->inner], &s)) {
+        for (int i = 0; i < f->naxes; i++) {
+            bool one = s.by[i] && ir_const_int(s.by[i], &by) && by == 1;
+            if (one) along = i;
+            sloped |= s.by[i] && !one;
+        }
+        if (sloped && along >= 0) unit = slopes_unit(e->fn, f, &s, along, read->tensor);
+    }
+    arena_free(&scratch);
+    return unit;
+}
+
+/* What that takes: cp.async of whole words, else loads and stores of an element. */
+static double thread_cycles(const struct env *e, const struct ir_field *f, const struct ir_expr *read)
+{
+    int unit = unit_by_threads(e, f, read);
+    double n = space_elements(f->axes, f->naxes), bytes = n * type_bits(f->type) / 8;
+    return !unit ? 0 : unit >= 4 ? bytes / unit * UNIT_CYCLES : n * ELEMENT_CYCLES;
+}
+
 /* What a fill brings to one CTA: where CTAs of a cluster hold the same tile, each fetches its share for all. */
 static void count_fill(struct env *e, const struct ir_field *f)
 {
@@ -116,7 +146,9 @@ static void count_fill(struct env *e, const struct ir_field *f)
     double bytes = e->times * space_elements(f->axes, f->naxes) * type_bits(f->type) / 8 / (own ? 1 : e->fn->cluster);
     e->fill_bytes += bytes * (there + (1 - there) * OUTSIDE);
     const struct ir_expr *read = fill_of(e, f);
-    if (read) e->drawn[read->tensor->id] += bytes * there;
+    if (!read) return;
+    e->drawn[read->tensor->id] += bytes * there;
+    e->thread_cycles += e->times * thread_cycles(e, f, read);
 }
 
 /* Bytes of the variables whose parts a combine adds up. */
@@ -505,7 +537,7 @@ struct cost cost_estimate(const struct ir_fn *fn, const struct target *t, const 
     double units = clusters > 0 ? clusters : 1, end = c.store + c.combine;
     c.adds *= c.tasks < units ? c.tasks / units : 1;
     c.shared += c.operands + e.fill_bytes / WRITE_BYTES;
-    c.fill = fill_cycles(&e, (c.tasks < units ? c.tasks : units) * (fn->cluster > 1 ? fn->cluster : 1), sms);
+    c.fill = larger(fill_cycles(&e, (c.tasks < units ? c.tasks : units) * (fn->cluster > 1 ? fn->cluster : 1), sms), e.thread_cycles);
     c.memory_us = memory_bytes(&e, c.tasks * (fn->cluster > 1 ? fn->cluster : 1)) / (t->gbs * 1e3 * MEMORY_SHARE) + RAMP_US;
     double busy_us = tasks_cycles(&c) / t->mhz;
     c.us = hardly_felt(busy_us, c.memory_us) + (e.first_bytes / FIRST_BYTES + end + LAUNCH_CYCLES) / t->mhz;

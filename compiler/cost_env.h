@@ -13,6 +13,8 @@
 #define MOST_SLOTS 16         /* and how many at most */
 #define FILL_BYTES 100        /* a cycle, L2 into one multiprocessor */
 #define OUTSIDE 1.6           /* times a byte inside of a tensor, one of a tile that lies outside */
+#define UNIT_CYCLES 0.3       /* for each cp.async that threads of a multiprocessor issue: 8 instructions of each of 32 lanes, by four warps; */
+#define ELEMENT_CYCLES 1.15   /* for each element that they bring through registers */
 #define STORE_BYTES 80        /* a cycle, out of one multiprocessor */
 #define BOX_BYTES 64          /* of a row, the narrowest box that leaves as such; */
 #define DIRECT_BYTES 10.5     /* a cycle, what threads store themselves */
@@ -78,6 +80,7 @@ struct env {
     double slots;                        /* of pipes that it has consumed */
     int depth;                           /* of loops */
     double first_bytes;                  /* that must be there for the first product */
+    double thread_cycles;                /* of what threads copy for one task */
     double fill_bytes;                   /* of one task; */
     double *drawn;                       /* by tensor: of its bytes */
 };
