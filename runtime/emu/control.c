@@ -1,6 +1,7 @@
 /* control - branches, exits, fences, and instructions that only matter to speed. */
 #include "runtime/emu/parse.h"
 #include "runtime/emu/sched.h"
+#include "runtime/emu/tensormap.h"
 
 /* ---- branches ---- */
 
@@ -137,7 +138,7 @@ bool emu_decode_fence(struct emu_decode *d, struct emu_insn *in)
                                         "sync_restrict::shared::cta",
                                         "tensormap::generic",
                                         NULL};
-    struct emu_addr a;
+    struct emu_addr *a = new(d->arena, struct emu_addr);
     int64_t n;
     bool wants_90 = strstr(d->text, "async") || strstr(d->text, "mbarrier_init") || strstr(d->text, "tensormap") ||
                     strstr(d->text, "sync_restrict") || strstr(d->text, "cluster");
@@ -147,7 +148,11 @@ bool emu_decode_fence(struct emu_decode *d, struct emu_insn *in)
     in->u8[0] = !strstr(d->text, "proxy");
     in->run = strstr(d->text, "proxy.async") && !strstr(d->text, "proxy.async.global") ? run_fence_async
             : strstr(d->text, "mbarrier_init") ? run_fence_init : run_nothing;
-    return !d->nop || (emu_mem(d, 0, &a) && emu_imm(d, 1, &n));
+    if (!d->nop)
+        return true;
+    in->x = a;
+    in->run = emu_run_map_acquire;
+    return emu_mem(d, 0, a) && emu_imm(d, 1, &n);
 }
 
 bool emu_decode_griddepcontrol(struct emu_decode *d, struct emu_insn *in)

@@ -355,6 +355,7 @@ struct emu_named_barrier {
     uint32_t popc, votes;       /* of .red: true predicates, threads */
     uint32_t result_popc, result_votes;
 };
+enum { EMU_MAPS = 32 };
 struct emu_cta {
     struct emu_cluster *cluster;
     uint32_t rank, ctaid[3];
@@ -372,6 +373,8 @@ struct emu_cta {
     uint64_t pool_regs;         /* setmaxnreg's pool, in registers per warp */
     struct { uint32_t count; uint32_t pc; uint64_t generation; const struct emu_insn *in; } wgsync[8]; /* emu_warpgroup_sync */
     bool ended;
+    struct { uint64_t address, made; } maps[EMU_MAPS]; /* tensor maps acquired by the block, as they were then (tensormap.c); */
+    uint32_t n_maps;            /* how many ever were */
     void *tmem;                 /* private to tcgen05.c */
 };
 struct emu_cluster {

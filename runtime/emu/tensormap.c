@@ -112,6 +112,42 @@ bool emu_encode_tensor_map(struct emu *e, void *out128, const struct emu_tensor_
     return true;
 }
 
+/* ---- maps that kernels edit ----
+ *
+ * The tensormap proxy sees an edit only behind a fence: release by who made it (cp_fenceproxy is one), acquire of the address by who
+ * uses it. PTX ISA, "membar / fence", proxy.tensormap. Any thread of the block may have acquired it; the last EMU_MAPS are remembered. */
+
+static void stamp(const struct emu_warp *w, struct emu_map *m)
+{
+    const struct emu_cluster *k = w->cta->cluster;
+    m->made = (k->stats.warp_steps + 1) << 24 | ((k->id * k->size + w->cta->rank) & 0xFFFFFF);
+    m->check = emu_map_check(m);
+}
+
+static bool acquired(const struct emu_cta *c, uint64_t address, uint64_t made)
+{
+    for (uint32_t i = 0; i < EMU_MAPS && i < c->n_maps; i++)
+        if (c->maps[i].address == address && c->maps[i].made == made)
+            return true;
+    return false;
+}
+
+enum emu_next emu_run_map_acquire(struct emu_warp *w, const struct emu_insn *in, uint32_t mask)
+{
+    FOR_LANES(l, mask) {
+        struct emu_cta *c = w->cta;
+        struct emu_map m;
+        uint64_t a = emu_addr_of(w, in->x, l);
+        if (!emu_mem_load(EMU_WHO(w, in, l), EMU_GENERIC, a, &m, sizeof m))
+            return EMU_FAULT;
+        if (acquired(c, a, m.made))
+            continue;
+        c->maps[c->n_maps % EMU_MAPS].address = a;
+        c->maps[c->n_maps++ % EMU_MAPS].made = m.made;
+    }
+    return EMU_NEXT;
+}
+
 bool emu_map_read(const struct emu_who *who, uint64_t address, struct emu_map *m)
 {
     if (address % 64)
@@ -120,7 +156,18 @@ bool emu_map_read(const struct emu_who *who, uint64_t address, struct emu_map *m
         return false;
     if (m->magic != MAGIC || m->check != emu_map_check(m))
         return emu_fault_who(who, "there is no tensor map at 0x%llx", (unsigned long long)address);
+    if (m->made && emu_checked(who->w->cta->cluster) && !acquired(who->w->cta, address, m->made))
+        return emu_fault_who(who, "the tensor map at 0x%llx was edited by a kernel; no fence.proxy.tensormap::generic.acquire followed",
+                             (unsigned long long)address);
     return true;
+}
+
+/* Faults where a copy on its way may yet look at the map that is to be written. */
+static bool idle(const struct emu_who *who, uint64_t address)
+{
+    if (!emu_checked(who->w->cta->cluster) || !emu_map_busy(who->w->cta->cluster, address))
+        return true;
+    return emu_fault_who(who, "the tensor map at 0x%llx is written while a copy that goes by it is on its way", (unsigned long long)address);
 }
 
 /* ---- tensormap.replace ---- */
@@ -189,7 +236,10 @@ static enum emu_next run_replace(struct emu_warp *w, const struct emu_insn *in, 
             return emu_fault(w, in, (int)l, "there is no tensor map at 0x%llx", (unsigned long long)a);
         replace(x, &m, x->field == R_ADDRESS || x->field == R_STRIDE ? emu_row64(w, in->b)[l] : emu_row(w, in->b)[l]);
         m.check = emu_map_check(&m);
-        if (!emu_mem_store(who, x->space, a, &m, sizeof m))
+        bool shared = x->space == EMU_SHARED_CTA;
+        if (!shared)
+            stamp(w, &m);
+        if ((!shared && !idle(who, a)) || !emu_mem_store(who, x->space, a, &m, sizeof m))
             return EMU_FAULT;
     }
     return EMU_NEXT;
@@ -227,10 +277,17 @@ static enum emu_next run_copy(struct emu_warp *w, const struct emu_insn *in, uin
     const struct emu_addr *a = in->x;
     uint32_t l = (uint32_t)__builtin_ctz(mask);
     uint8_t bytes[BYTES];
-    if (!emu_mem_load(EMU_WHO(w, in, l), EMU_SHARED_CTA, emu_addr_of(w, &a[1], l), bytes, BYTES) ||
-        !emu_mem_store(EMU_WHO(w, in, l), EMU_GLOBAL, emu_addr_of(w, &a[0], l), bytes, BYTES))
+    struct emu_map m;
+    const struct emu_who *who = EMU_WHO(w, in, l);
+    uint64_t to = emu_addr_of(w, &a[0], l);
+    if (!emu_mem_load(who, EMU_SHARED_CTA, emu_addr_of(w, &a[1], l), bytes, BYTES) || !idle(who, to))
         return EMU_FAULT;
-    return EMU_NEXT;
+    memcpy(&m, bytes, sizeof m);
+    if (m.magic == MAGIC && m.check == emu_map_check(&m)) {
+        stamp(w, &m);
+        memcpy(bytes, &m, sizeof m);
+    }
+    return emu_mem_store(who, EMU_GLOBAL, to, bytes, BYTES) ? EMU_NEXT : EMU_FAULT;
 }
 
 bool emu_decode_tensormap_copy(struct emu_decode *d, struct emu_insn *in)

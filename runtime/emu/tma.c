@@ -17,6 +17,7 @@ struct tma_insn {
 };
 struct tma_op {
     const struct tma_insn *x;
+    uint64_t map_at;
     struct emu_map map;
     struct emu_receivers r;
     int32_t coord[5];
@@ -266,12 +267,20 @@ static bool poison(const struct emu_who *who, struct tma_op *t)
     return true;
 }
 
+bool emu_map_busy(const struct emu_cluster *k, uint64_t address)
+{
+    for (const struct emu_async *op = k->head; op; op = op->next)
+        if ((op->write == tma_load_write || op->write == tma_store_write) && ((const struct tma_op *)op->payload)->map_at == address)
+            return true;
+    return false;
+}
+
 static bool tma_lane(struct emu_warp *w, const struct emu_insn *in, uint32_t l)
 {
     const struct tma_insn *x = in->x;
     const struct emu_who *who = EMU_WHO(w, in, l);
-    struct tma_op t = {.x = x};
-    if (!emu_map_read(who, emu_addr_of(w, &x->map, l), &t.map))
+    struct tma_op t = {.x = x, .map_at = emu_addr_of(w, &x->map, l)};
+    if (!emu_map_read(who, t.map_at, &t.map))
         return false;
     for (int i = 0; i < (x->rows4 ? 5 : x->rank); i++)
         t.coord[i] = (int32_t)emu_row(w, x->coord[i])[l];

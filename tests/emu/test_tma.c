@@ -363,6 +363,57 @@ static void test_gather_and_replace(void)
     emu_close(r.e);
 }
 
+/* A map that a kernel edits: used without an acquire, and written again while a copy goes by it, it is a fault. */
+static bool edited(struct run *r, const char *acquire, const char *again)
+{
+    struct tensor t = {.rank = 2, .dim = {64, 32}, .box = {64, 4}};
+    char text[2048];
+    make(&t);
+    *r = run_open(EMU_SM90, EMU_LATE);
+    uint64_t in = emu_alloc(r->e, t.bytes, "tensor");
+    emu_write(r->e, in, t.data, t.bytes);
+    free(t.data);
+    encode(r, &t, in, 0, 1, 0);
+    run_memory(r, NULL, 128, "scratch");
+    r->launch.block[0] = 32;
+    r->launch.dynamic_smem = 1024;
+    snprintf(text, sizeof text,
+        ".extern .shared .align 1024 .b8 smem[];\n.shared .align 128 .b8 copy[128];\n.shared .align 8 .b64 bar;\n"
+        ".entry k(.param .align 64 .b8 map[128], .param .u64 scratch) {\n"
+        " .reg .pred %%p<3>; .reg .b32 %%r<6>; .reg .b64 %%d<5>;\n mov.u32 %%r0, %%tid.x; setp.eq.u32 %%p0, %%r0, 0;\n"
+        " mul.lo.u32 %%r1, %%r0, 4; mov.u32 %%r2, copy; add.u32 %%r2, %%r2, %%r1; cvt.u64.u32 %%d0, %%r1; mov.b64 %%d1, map; cvta.param.u64 %%d1, %%d1;\n"
+        " add.u64 %%d1, %%d1, %%d0; ld.b32 %%r3, [%%d1]; st.shared.b32 [%%r2], %%r3; bar.warp.sync 0xffffffff; ld.param.u64 %%d2, [scratch];\n"
+        " @%%p0 mbarrier.init.shared::cta.b64 [bar], 1; @%%p0 fence.mbarrier_init.release.cluster; bar.warp.sync 0xffffffff;\n"
+        " tensormap.cp_fenceproxy.global.shared::cta.tensormap::generic.release.gpu.sync.aligned [%%d2], [copy], 128;\n %s\n"
+        " @%%p0 mbarrier.arrive.expect_tx.shared::cta.b64 _, [bar], 512;\n"
+        " @%%p0 cp.async.bulk.tensor.2d.shared::cta.global.tile.mbarrier::complete_tx::bytes [smem], [%%d2, {0, 0}], [bar];\n %s\n"
+        "w: mbarrier.try_wait.parity.shared::cta.b64 %%p2, [bar], 0; @!%%p2 bra w; %s ret; }\n",
+        acquire, *again == '!' ? "" : again, *again == '!' ? again + 1 : "");
+    return run_text(r, header_90, text);
+}
+
+static void test_edited(void)
+{
+    static const char acquire[] = "fence.proxy.tensormap::generic.acquire.gpu [%d2], 128;";
+    static const char again[] = "!bar.warp.sync 0xffffffff; tensormap.cp_fenceproxy.global.shared::cta.tensormap::generic.release.gpu.sync.aligned [%d2], [copy], 128;";
+    struct run r;
+    bool ok = edited(&r, acquire, "");
+    claim(ok, "an edited map, acquired: %s", r.error);
+    emu_close(r.e);
+    ok = edited(&r, "", "");
+    claim(!ok && strstr(r.error, "no fence.proxy.tensormap::generic.acquire followed"), "an edited map, not acquired: %s", r.error);
+    emu_close(r.e);
+    ok = edited(&r, "fence.proxy.tensormap::generic.release.gpu;", "");
+    claim(!ok && strstr(r.error, "no fence.proxy.tensormap::generic.acquire followed"), "an edited map, released only: %s", r.error);
+    emu_close(r.e);
+    ok = edited(&r, acquire, again + 1);
+    claim(!ok && strstr(r.error, "is on its way"), "a map written while it is in use: %s", r.error);
+    emu_close(r.e);
+    ok = edited(&r, acquire, again);
+    claim(ok, "a map written when its copy has landed: %s", r.error);
+    emu_close(r.e);
+}
+
 /* One-dimensional copies: in, to the neighbour, out. Late timing must not change what comes out. */
 static void test_bulk(void)
 {
@@ -407,6 +458,7 @@ int main(void)
     test_multicast();
     test_misuse();
     test_gather_and_replace();
+    test_edited();
     test_bulk();
     test_proxy_fence();
     test_unwaited();
