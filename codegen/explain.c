@@ -70,6 +70,7 @@ static void explain_field(const struct gen *g, const struct gen_field *f, struct
         for (int i = 0; i < m->rank; i++) buf_printf(out, "%s%u", i ? " x " : " ", m->box[i]);
         buf_printf(out, ")");
     }
+    if (f->plan->made) buf_printf(out, ", tensor map made on the device for each task whose rows lie otherwise than the last one's");
     if (f->plan->kind == FILL_CP_ASYNC && f->plan->unit < IR_ALIGN) buf_printf(out, " in pieces of %d bytes", f->plan->unit);
     buf_printf(out, ", contiguous along %s, %d rows of %d bytes", f->ir->axes[f->inner]->name, f->rows, f->span);
     if (f->panels > 1) buf_printf(out, " in %d panels", f->panels);

@@ -3,6 +3,7 @@
  * A row of the tile is cut into units that neighbouring lanes copy; a thread's next unit lies a fixed number of rows below its
  * last. So a row's address is worked out once a slot, and each further unit takes an add of a pitch. What lies outside of the
  * tensor becomes zero through cp.async's source size. */
+#include "codegen/eval.h"
 #include "codegen/pipe.h"
 #include "compiler/slope.h"
 
@@ -118,12 +119,34 @@ static void find_rows(struct rows *r, const struct ir_expr *read)
     }
 }
 
+/* Few threads take many turns: a loop. */
+static void copy_in_turns(const struct rows *r, int unit, int units)
+{
+    struct lir *l = r->g->l;
+    struct opd number = lir_reg(l, RC_B32);
+    struct unit u;
+    int again = lir_label(l), mark = eval_mark(r->g);
+    lir_set(l, number, r->g->role->thread);
+    lir_place(l, again);
+    locate(r, number, &u);
+    copy_unit(r, &u, unit, units % r->threads ? number : (struct opd){ 0 });
+    lir_emit(l, "add.s32 %r, %r, %d", number, number, r->threads);
+    lir_emit(l, "@%r bra %l", lir_cmp(l, "lt", number, opd_imm(units)), again);
+    eval_release(r->g, mark);
+}
+
+enum { MOST_TURNS = 24 };
+
 void fill_rows(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
 {
     int unit = f->plan->unit, per_unit = unit * 8 / f->elem_bits, units = f->rows * (f->cols / per_unit);
     struct rows r = { .g = g, .f = f, .t = s->expr->tensor, .units_row = f->cols / per_unit, .per_unit = per_unit, .threads = g->role->warps * 32 };
     struct unit u;
     find_rows(&r, s->expr);
+    if (units > r.threads * MOST_TURNS) {
+        copy_in_turns(&r, unit, units);
+        return;
+    }
     int down = rows_down(&r);
     struct step step = step_of(&r, down);
     for (int first = 0; first < units; first += r.threads) {

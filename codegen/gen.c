@@ -410,6 +410,7 @@ static void emit_role(struct gen *g, struct gen_role *r, struct place p)
     else if (r->slot_warps > r->warps) lir_emit(l, "@%r bra %l", lir_cmp(l, "ge", r->warp, opd_imm(r->warps)), end);
     hint_begin_role(g);
     pipe_begin_role(g);
+    made_begin_role(g);
     combine_begin_role(g);
     store_begin_role(g);
     if ((r->has_mma || r->drains) && g->family->begin_role) g->family->begin_role(g);

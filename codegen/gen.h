@@ -5,6 +5,7 @@
  *   stmt.c      statements: let, bind, for, if, while, par, scan, each, assert;  print.c  print
  *   scalar.c    scalar expressions
  *   tile.c      tile expressions, element by element in a layout; reductions; moves between layouts
+ *   fill.c, fill_rows.c  slots that threads fill;  made.c  tensor maps made on the device
  *   hint.c      the L2 cache;  store.c  stores to global memory, atomics;  combine.c  reduction over a grid axis, combine_cluster.c inside a cluster
  *   mma.c       choice of instruction family, operands matched;  mma_place.c, mma_tile.c  where they lie, how they get there;
  *               mma_sync.c, wgmma.c, tcgen05.c  the families;  pair.c  two CTAs that multiply together;  ranked.c  what differs in a cluster
@@ -30,6 +31,8 @@ struct gen_role {
     int slot_warps;           /* warps reserved (a producer beside warpgroups is padded to four) */
     bool single;              /* only TMA fills: one elected thread of one warp runs it */
     bool has_mma, produces, consumes;
+    bool makes;               /* makes tensor maps at a task's start (made.c): one warp runs it */
+    struct opd fits;          /* not 0: this task's tiles come by these maps, else by threads */
     bool drains;              /* reads accumulators that its issuing site's products fill (ir_role.drain) */
     int regs;                 /* setmaxnreg, 0: none */
     int barrier;              /* named barrier for the role's threads (bar.sync id), >= 1 */
@@ -91,6 +94,8 @@ struct gen_pipe {
     struct opd full_pair;     /* paired: that of the first CTA, in the cluster's window */
     bool inside;
     bool by_tma, by_cp_async, by_threads; /* what fills its fields */
+    bool makes;               /* some of its fields' tensor maps are made by the role that fills it (made.c) */
+    struct opd since;         /* then: slots filled since they were */
     bool multicast;           /* some field is shared by the cluster: releases go to every CTA's empty barrier */
     bool paired;              /* its slots are read or filled by products of a pair: the first CTA's barriers count both CTAs' arrivals */
     bool commit_releases;     /* its slots are released by the tensor core's own arrival (tcgen05.commit) */
@@ -132,6 +137,7 @@ struct gen {
     bool pair;                /* the two CTAs of a cluster multiply together; the first one's issuer does it (pair.c) */
     const char *no_pair;      /* why they do not, where they might */
     bool failed;
+    int maps_made;            /* tensor maps that roles make themselves (made.c) */
     int stage_spare;          /* bytes that were left over, for more buffers of TMA stores; -1: they did not fit */
     int smem_reserve;         /* left free for exchange buffers when depths are chosen: what an earlier attempt needed */
 };
@@ -214,6 +220,10 @@ void gen_combine(struct gen *g, struct ir_stmt *s);
 void combine_plan(struct gen *g);                                /* parts in shared memory: decided once slots have sizes, before depths */
 void combine_begin_role(struct gen *g);
 void combine_explain(const struct gen *g, struct buf *out);
+
+/* ---- made.c: a role that makes tensor maps begins; a task of it begins */
+void made_begin_role(struct gen *g);
+void made_task(struct gen *g);
 
 /* ---- hint.c */
 void hint_begin_role(struct gen *g);

@@ -157,7 +157,7 @@ void mma_slot_pad(struct gen *g, struct gen_pipe *p)
         const struct gen_field *gf = p->ir->fields.at[i]->cg;
         int past = gf->offset + gf->bytes + mma_reads_past(g, gf) - p->slot_bytes;
         if (past > p->pad) p->pad = past;
-        stored |= gf->plan->kind == FILL_CP_ASYNC || gf->plan->kind == FILL_COMPUTED;
+        stored |= gf->plan->sloped || gf->plan->kind == FILL_CP_ASYNC || gf->plan->kind == FILL_COMPUTED;
     }
     if (!stored) return;
     p->slot_bytes += (p->pad + 1023) / 1024 * 1024;

@@ -22,6 +22,17 @@ static void init_barrier(struct gen *g, int offset, int count)
     lir_emit(g->l, "mbarrier.init.shared.b64 [%r+%d], %d", g->smem, offset, count);
 }
 
+/* Boxes are copied by maps made of it, not by it. */
+static bool is_template(struct gen *g, int map)
+{
+    for (int i = 0; i < g->fn->pipes.n; i++)
+        for (int k = 0; k < g->fn->pipes.at[i]->fields.n; k++) {
+            const struct gen_field *f = g->fn->pipes.at[i]->fields.at[k]->cg;
+            if (f->map == map) return f->plan->made;
+        }
+    return false;
+}
+
 /* Run by one thread at entry. Every gen_barrier must have been asked for by now: families do so in plan. */
 void pipe_init(struct gen *g)
 {
@@ -34,7 +45,8 @@ void pipe_init(struct gen *g)
     }
     for (int i = 0; i < g->barriers.n; i++) init_barrier(g, g->barriers.at[i].offset, g->barriers.at[i].count);
     if (target_has(g->target, HAS_CLUSTER)) lir_emit(g->l, "fence.mbarrier_init.release.cluster");
-    for (int i = 0; i < g->image->maps.n; i++) lir_emit(g->l, "prefetch.param.tensormap [map%d]", i);
+    for (int i = 0; i < g->image->maps.n; i++)
+        if (!is_template(g, i)) lir_emit(g->l, "prefetch.param.tensormap [map%d]", i);
 }
 
 static void wait_barrier(struct gen *g, struct opd address, struct opd parity, bool cluster)
@@ -366,6 +378,20 @@ static void look_up(struct gen *g, struct gen_field *f, const struct ir_stmt *fi
     for (int c = 0; c < n; c++) lir_set(g->l, f->ahead[c], next[c]);
 }
 
+/* Where a task's tile may be copied by threads in place of boxes, the slot's one arrival comes when they are done. */
+static void expect_made(struct gen *g, struct gen_pipe *p)
+{
+    struct opd bytes = made_bytes(g, p);
+    lir_emit(g->l, "@%r mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%r], %r", is_issuer(g), lir_in_reg(g->l, p->full_now, RC_B32), bytes);
+}
+
+static void arrive_made(struct gen *g, struct gen_pipe *p)
+{
+    struct opd state = lir_reg(g->l, RC_B64);
+    lir_emit(g->l, "bar.warp.sync 0xffffffff");
+    lir_emit(g->l, "@%r mbarrier.arrive.shared.b64 %r, [%r]", is_issuer(g), state, p->full_now);
+}
+
 void gen_produce(struct gen *g, struct ir_stmt *s)
 {
     struct gen_pipe *p = s->pipe->cg;
@@ -379,19 +405,21 @@ void gen_produce(struct gen *g, struct ir_stmt *s)
     for (int i = 0; i < s->body.n; i++)
         if (pieces_of(s->body.at[i])) look_up(g, pieces_of(s->body.at[i]), s->body.at[i]);
     /* Where one thread fills the slot, only it waits: another might come a round late and miss the phase. */
-    guard(g, p->by_threads || p->by_cp_async ? opd_imm(1) : is_issuer(g), &skip);
+    guard(g, p->by_threads || p->by_cp_async || p->makes ? opd_imm(1) : is_issuer(g), &skip);
     gen_wait_barrier(g, barrier_address(g, p->empty, p->held), lir_xor(l, p->phase, opd_imm(1)));
     unguard(g, skip);
     p->base = slot_base(g, p);
     p->full_now = barrier_address(g, p->full, p->held);
     if (p->paired) p->full_pair = pair_first(g, p->full_now);
     p->inside = true;
-    if (p->by_tma) { /* a pair's first CTA expects what is copied to both */
+    if (p->makes) expect_made(g, p);
+    else if (p->by_tma) { /* a pair's first CTA expects what is copied to both */
         guard(g, p->paired ? lir_pand(l, is_issuer(g), lir_cmp(l, "eq", g->cta_rank, opd_imm(0))) : is_issuer(g), &skip);
         lir_emit(l, "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r], %d", lir_in_reg(l, p->full_now, RC_B32), p->tx_bytes * (p->paired ? 2 : 1));
         unguard(g, skip);
     }
     gen_block(g, &s->body);
+    if (p->makes) arrive_made(g, p);
     if (p->by_cp_async) lir_emit(l, "cp.async.mbarrier.arrive.noinc.shared.b64 [%r]", p->full_now);
     if (p->by_threads) {
         bool fence = false;
@@ -426,6 +454,7 @@ static void copy_box(struct gen *g, const struct gen_field *f, struct opd map, c
 
 static struct opd map_address(struct gen *g, const struct gen_field *f)
 {
+    if (f->plan->made) return made_address(f);
     struct opd map = lir_reg(g->l, RC_B64);
     lir_emit(g->l, "mov.b64 %r, map%d", map, f->map);
     lir_emit(g->l, "cvta.param.u64 %r, %r", map, map);
@@ -449,6 +478,9 @@ static void fill_pieces(struct gen *g, const struct gen_field *f)
         }
 }
 
+/* The field's axis behind dimension i of its map, -1: none. */
+static int map_axis(const struct gen_field *f, int i) { return f->plan->made ? f->map_order[i] : f->plan->walks[f->map_order[i]]; }
+
 static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
 {
     struct lir *l = g->l;
@@ -464,8 +496,8 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
     }
     struct opd map = map_address(g, f);
     for (int i = 0; i < m->rank; i++) {
-        start[i] = lir_in_reg(l, index_start(g, s->expr->args[f->map_order[i]]), RC_B32);
-        int axis = plan->walks[f->map_order[i]];
+        int axis = map_axis(f, i);
+        start[i] = lir_in_reg(l, plan->made ? gen_origin(g, f->ir->axes[axis]) : index_start(g, s->expr->args[f->map_order[i]]), RC_B32);
         if (axis >= 0 && axis == f->half) start[i] = lir_in_reg(l, lir_add(l, start[i], lir_mul(l, g->cta_rank, opd_imm(pipe_held(f, axis)))), RC_B32);
         if (axis < 0 || !i) continue;
         if (pipe_held(f, axis) / f->share > 256) slow = i; /* the slowest rows, in several boxes */
@@ -474,7 +506,7 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
             start[i] = lir_in_reg(l, lir_add(l, start[i], lir_mul(l, g->cta_rank, opd_imm(f->ir->axes[axis]->tile / f->share))), RC_B32);
         }
     }
-    int tall = slow ? f->ir->axes[plan->walks[f->map_order[slow]]]->tile : 1, boxes = tall / pipe_box_rows(tall);
+    int tall = slow ? f->ir->axes[map_axis(f, slow)]->tile : 1, boxes = tall / pipe_box_rows(tall);
     base = lir_add(l, base, part);
     for (int panel = 0; panel < f->panels; panel++)
         for (int b = 0; b < boxes; b++) {
@@ -485,6 +517,21 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
             copy_box(g, f, map, coord, lir_in_reg(l, lir_add(l, base, opd_imm(at)), RC_B32));
         }
     unguard(g, skip);
+}
+
+/* By the map that the role made, or by threads where it made none of this task's tile. */
+static void fill_made(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
+{
+    struct lir *l = g->l;
+    int threads = lir_label(l), done = lir_label(l), mark = eval_mark(g);
+    lir_emit(l, "@%r bra %l", lir_cmp(l, "eq", g->role->fits, opd_imm(0)), threads);
+    fill_tma(g, f, s);
+    lir_emit(l, "bra %l", done);
+    lir_place(l, threads);
+    eval_release(g, mark);
+    made_by_threads(g, f, s);
+    lir_place(l, done);
+    eval_release(g, mark);
 }
 
 /* Units of the field in row order, dealt to the producer's threads. What lies outside the tensor becomes zero
@@ -540,7 +587,7 @@ void gen_fill(struct gen *g, struct ir_stmt *s)
 {
     struct gen_field *f = s->field->cg;
     switch (f->plan->kind) {
-    case FILL_TMA: fill_tma(g, f, s); break;
+    case FILL_TMA: f->plan->made ? fill_made(g, f, s) : fill_tma(g, f, s); break;
     case FILL_CP_ASYNC: f->plan->sloped ? fill_rows(g, f, s) : fill_cp_async(g, f, s); break;
     case FILL_COMPUTED: fill_computed(g, f, s); break;
     case FILL_ACC: fill_acc(g, s); break;

@@ -17,6 +17,8 @@ struct field_plan {
     int piece_axis;     /* TMA: this axis of the field is copied `piece` coordinates at a time, each box from a place of its own: */
     int piece;          /* the index looks it up, as in K[PT[t / PS], t % PS]. 0: in one box */
     int unit;           /* bytes that rows in memory are aligned to and made of: what cp.async moves at a time */
+    struct made *made;  /* TMA: by a map that the role makes itself, of this tensor (made.c); NULL: by one of the host's */
+    const struct ir_tensor *made_of;
     bool sloped;        /* rows of the inner dimension are not a dimension apart but what the index says, k0*M + i*kg + k (compiler/slope.h) */
 };
 
@@ -41,6 +43,18 @@ void fill_computed(struct gen *g, const struct gen_field *f, const struct ir_stm
 
 /* Fills it by cp.async where its rows are sloped (fill_rows.c). */
 void fill_rows(struct gen *g, const struct gen_field *f, const struct ir_stmt *s);
+
+/* Tensor maps of sloped rows that role r makes itself (made.c). NULL: it cannot. After all fields are planned: whether their roles
+ * do; before roles have warps. */
+struct made *made_plan(struct gen *g, const struct ir_field *f, const struct ir_expr *read, const struct gen_role *r);
+void made_settle(struct gen *g);
+void made_place(struct gen *g);                      /* after the slots */
+struct opd made_address(const struct gen_field *f);  /* of the map in use, generic */
+void made_by_threads(struct gen *g, const struct gen_field *f, const struct ir_stmt *s); /* a tile that does not come by the map */
+struct opd made_bytes(struct gen *g, const struct gen_pipe *p); /* that copies of the slot will bring; another slot is under way */
+
+/* Bytes that boxes bring to a field. */
+int pipe_box_bytes(const struct gen_field *f);
 
 /* The field's slowest row axis (index into its axes): cut where a box is too tall, or shared by a cluster. -1: none. */
 int pipe_slowest_axis(const struct gen_field *f);

@@ -449,6 +449,16 @@ static void say_computed(struct gen *g, const struct gen_field *f, const struct 
         gen_cost(g, fill->span, "'%s' is copied through registers: not whole 16-byte rows of a box of the tensor", f->ir->name);
 }
 
+/* Sloped rows come by TMA where the role that fills the field can make a map of them. */
+static void plan_made(struct gen *g, const struct ir_field *f, const struct field_use *u, struct field_plan *plan)
+{
+    const struct ir_expr *read = u->fill->expr;
+    if (plan->kind != FILL_CP_ASYNC || !plan->sloped || plan->unit != IR_ALIGN || !fits_boxes(f, plan->walks[read->tensor->inner])) return;
+    plan->made = made_plan(g, f, read, u->producer);
+    plan->made_of = read->tensor;
+    if (plan->made) plan->kind = FILL_TMA;
+}
+
 static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
 {
     struct field_plan *plan = f->plan = new(g->arena, struct field_plan);
@@ -465,6 +475,7 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
         return;
     }
     *plan = pipe_plan_fill(g, f->ir, u->fill->expr);
+    plan_made(g, f->ir, u, plan);
     f->inner = f->ir->naxes ? f->ir->naxes - 1 : 0;
     int along = plan->kind == FILL_COMPUTED ? -1 : plan->walks[u->fill->expr->tensor->inner];
     if (along >= 0) f->inner = along;
@@ -478,6 +489,7 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
         return;
     }
     gen_need_alignment(g, u->fill->expr->tensor, plan->unit);
+    if (plan->made) return;
     if (plan->kind == FILL_TMA && !plan->piece) f->share = sharers(g, f, u->fill->expr, plan->walks);
     if (plan->kind == FILL_TMA) f->map = field_map(g, f, u->fill->expr, plan->walks, f->map_order);
 }
@@ -658,7 +670,7 @@ static void choose_producers(struct gen *g)
             r->single = false;
             continue;
         }
-        if (r->single && !reduces_any(&g->fn->task) && !reduces_any(&r->ir->body)) continue;
+        if (r->single && !r->makes && !reduces_any(&g->fn->task) && !reduces_any(&r->ir->body)) continue;
         if (r->single || (!r->ir->warps_m && written_by(g, r) <= LITTLE)) r->warps = 1;
         r->single = false;
     }
@@ -670,7 +682,7 @@ static bool meets_unfenced(const struct gen_pipe *p)
     bool pieces = false, computed = false, fenced = false;
     for (int k = 0; k < p->ir->fields.n; k++) {
         const struct gen_field *f = p->ir->fields.at[k]->cg;
-        pieces |= f->plan->kind == FILL_CP_ASYNC;
+        pieces |= f->plan->kind == FILL_CP_ASYNC || f->plan->sloped;
         computed |= f->generic_write;
         fenced |= f->generic_write && f->async_read;
     }
@@ -717,6 +729,7 @@ void pipe_plan(struct gen *g)
         }
         if (!p->ir->home) place_fields(g, p);
     }
+    made_settle(g);
     choose_producers(g);
     if (g->failed) return;
     for (int i = 0; i < fn->pipes.n; i++) mma_slot_pad(g, fn->pipes.at[i]->cg);
@@ -724,6 +737,7 @@ void pipe_plan(struct gen *g)
     store_plan(g);
     choose_depths(g);
     for (int i = 0; i < fn->pipes.n; i++) place_pipe(g, fn->pipes.at[i]->cg);
+    made_place(g);
 }
 
 bool pipe_only_fills(const ir_block *b)
@@ -749,6 +763,8 @@ bool pipe_consumed(const ir_block *b, const struct ir_pipe *p)
     return false;
 }
 
+int pipe_box_bytes(const struct gen_field *f) { return f->panels * f->rows * f->per_panel * f->elem_bits / 8; }
+
 void pipe_counts(struct gen *g)
 {
     bool commits = target_has(g->target, HAS_TCGEN05) && g->family; /* slots are released by the tensor core itself */
@@ -761,7 +777,7 @@ void pipe_counts(struct gen *g)
             tma |= kind == FILL_TMA, cp |= kind == FILL_CP_ASYNC, computed |= kind == FILL_COMPUTED;
             async |= f->async_read;
             p->multicast |= f->share > 1;
-            if (kind == FILL_TMA) p->tx_bytes += f->panels * f->rows * f->per_panel * f->elem_bits / 8;
+            if (kind == FILL_TMA) p->tx_bytes += pipe_box_bytes(f);
         }
         if (p->ir->home) /* the commit, and the flag's own arrival */
             computed = false, p->full_count = p->producer->has_mma ? p->flags < 0 ? 1 : 2 : p->producer->warps;

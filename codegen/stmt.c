@@ -250,6 +250,7 @@ static void stmt_body(struct gen *g, struct ir_stmt *s)
 {
     (void)s;
     store_task(g);
+    made_task(g);
     gen_block(g, &g->role->ir->body);
     if (g->role->has_mma && g->family->task_end) g->family->task_end(g);
 }

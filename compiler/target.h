@@ -21,6 +21,7 @@ enum {
     HAS_PDL = 1 << 11,         /* griddepcontrol */
     HAS_RED_VECTOR = 1 << 12,  /* red.global.v2/v4.f32 */
     HAS_TCGEN05_SCALE = 1 << 13, /* tcgen05.mma with block scales in tensor memory, fp4 */
+    HAS_TENSORMAP = 1 << 14,   /* tensormap.replace */
 };
 
 struct target {
