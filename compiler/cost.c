@@ -103,9 +103,8 @@ static void count_mma(struct env *e, const struct ir_stmt *s)
     if (waited_for(e, s)) count_wait(e, s->var);
 }
 
-/* Rows that lie as far apart as data say are copied by threads, in units of that many bytes; 0: they are a dimension apart, and come
- * as any other tile. */
-static int unit_by_threads(const struct env *e, const struct ir_field *f, const struct ir_expr *read)
+/* Rows that lie as far apart as data say: bytes that each begins at a multiple of. 0: rows a dimension apart, which come as any tile. */
+static int sloped_unit(const struct env *e, const struct ir_field *f, const struct ir_expr *read)
 {
     struct arena scratch = { 0 };
     struct slopes s;
@@ -124,12 +123,15 @@ static int unit_by_threads(const struct env *e, const struct ir_field *f, const 
     return unit;
 }
 
-/* What that takes: cp.async of whole words, else loads and stores of an element. */
+/* What that takes: nothing where the device makes tensor maps of them, or where cp.async is how all tiles come; else that of cp.async
+ * for whole words, of loads and stores for elements. */
 static double thread_cycles(const struct env *e, const struct ir_field *f, const struct ir_expr *read)
 {
-    int unit = unit_by_threads(e, f, read);
+    int unit = sloped_unit(e, f, read);
     double n = space_elements(f->axes, f->naxes), bytes = n * type_bits(f->type) / 8;
-    return !unit ? 0 : unit >= 4 ? bytes / unit * UNIT_CYCLES : n * ELEMENT_CYCLES;
+    if (unit && unit < 4) return n * ELEMENT_CYCLES;
+    bool usual = !target_has(e->t, HAS_TMA) || (unit == IR_ALIGN && target_has(e->t, HAS_TENSORMAP));
+    return !unit || usual ? 0 : bytes / unit * UNIT_CYCLES;
 }
 
 /* What a fill brings to one CTA: where CTAs of a cluster hold the same tile, each fetches its share for all. */
