@@ -69,17 +69,22 @@ static bool of_task(struct gen *g, const struct gen_role *r, const struct ir_exp
     }
 }
 
-/* False where it is not known, or changes within a task. */
+/* False where it is not known, or changes within a task. An axis within another begins no earlier, and ends where that says. */
 static bool find_span(struct gen *g, const struct gen_role *r, struct ir_axis *x, struct span_of *s)
 {
     int n = 0, bound = 0;
-    struct span_of in_task;
+    struct span_of outer;
     find_binds(&r->ir->body, x, NULL, &n, s);
-    find_binds(&g->fn->task, x, NULL, &bound, &in_task);
+    find_binds(&g->fn->task, x, NULL, &bound, &outer);
     if (x->of || n > 1 || n + bound == 0) return false;
-    if (n) return s->lo && of_task(g, r, s->lo) && of_task(g, r, s->hi);
-    *s = (struct span_of){ ir_leaf(g->arena, E_origin, x), ir_leaf(g->arena, E_limit, x), true };
-    return true;
+    if (!n) {
+        *s = (struct span_of){ ir_leaf(g->arena, E_origin, x), ir_leaf(g->arena, E_limit, x), true };
+        return true;
+    }
+    if (!s->lo) return false;
+    if (s->lo->kind == E_origin && s->lo->axis != x && find_span(g, r, s->lo->axis, &outer)) s->lo = outer.lo;
+    if (s->hi->kind == E_limit && s->hi->axis != x && find_span(g, r, s->hi->axis, &outer)) s->hi = outer.hi;
+    return of_task(g, r, s->lo) && of_task(g, r, s->hi);
 }
 
 static bool combines(const ir_block *b)

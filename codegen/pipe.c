@@ -378,7 +378,7 @@ static void look_up(struct gen *g, struct gen_field *f, const struct ir_stmt *fi
     for (int c = 0; c < n; c++) lir_set(g->l, f->ahead[c], next[c]);
 }
 
-/* Where a task's tile may be copied by threads in place of boxes, the slot's one arrival comes when they are done. */
+/* Where a task's tile may be copied by threads in place of boxes, the slot's one arrival comes when all of the warp is done. */
 static void expect_made(struct gen *g, struct gen_pipe *p)
 {
     struct opd bytes = made_bytes(g, p);
@@ -388,7 +388,6 @@ static void expect_made(struct gen *g, struct gen_pipe *p)
 static void arrive_made(struct gen *g, struct gen_pipe *p)
 {
     struct opd state = lir_reg(g->l, RC_B64);
-    lir_emit(g->l, "bar.warp.sync 0xffffffff");
     lir_emit(g->l, "@%r mbarrier.arrive.shared.b64 %r, [%r]", is_issuer(g), state, p->full_now);
 }
 
@@ -404,8 +403,9 @@ void gen_produce(struct gen *g, struct ir_stmt *s)
     p->held = held_index(g, p);
     for (int i = 0; i < s->body.n; i++)
         if (pieces_of(s->body.at[i])) look_up(g, pieces_of(s->body.at[i]), s->body.at[i]);
-    /* Where one thread fills the slot, only it waits: another might come a round late and miss the phase. */
-    guard(g, p->by_threads || p->by_cp_async || p->makes ? opd_imm(1) : is_issuer(g), &skip);
+    /* Where one thread fills the slot, only it waits: another might come a round late and miss the phase. A warp that makes maps keeps
+     * in step. */
+    guard(g, p->by_threads || p->by_cp_async || g->role->makes ? opd_imm(1) : is_issuer(g), &skip);
     gen_wait_barrier(g, barrier_address(g, p->empty, p->held), lir_xor(l, p->phase, opd_imm(1)));
     unguard(g, skip);
     p->base = slot_base(g, p);
@@ -419,6 +419,7 @@ void gen_produce(struct gen *g, struct ir_stmt *s)
         unguard(g, skip);
     }
     gen_block(g, &s->body);
+    if (g->role->makes) lir_emit(l, "bar.warp.sync 0xffffffff");
     if (p->makes) arrive_made(g, p);
     if (p->by_cp_async) lir_emit(l, "cp.async.mbarrier.arrive.noinc.shared.b64 [%r]", p->full_now);
     if (p->by_threads) {
