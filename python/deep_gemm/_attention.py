@@ -38,10 +38,13 @@ def fp8_mqa_logits(q, kv, weights, cu_seq_len_k_start, cu_seq_len_k_end, clean_l
 SPLIT = 256  # keys a share of the schedule is counted in
 
 
-def _varlen(indices, tokens, next_n):
-    """A run of equal neighbours in indices is one request: its keys are those of its last token, its pages those of its first."""
-    require(next_n == 1, f"indices go with next_n = 1, a row for each token, not with {next_n}")
-    require(dtype_is(indices, "int32") and tuple(indices.shape) == (tokens,) and indices.is_contiguous(), f"indices is int32 [{tokens}], contiguous")
+def _by_token(lens, indices):
+    """The lens of tokens whose requests are runs of equal neighbours in indices."""
+    require(lens.dim() == 2 and lens.shape[1] == 1, f"indices go with next_n = 1, a row for each token; context_lens is {list(lens.shape)}")
+    tokens = lens.shape[0]
+    fits = tuple(getattr(indices, "shape", ())) == (tokens,) and dtype_is(indices, "int32") and indices.is_contiguous()
+    require(fits, f"indices is int32 [{tokens}], contiguous")
+    return lens.view(tokens)
 
 
 @recorded
@@ -53,8 +56,7 @@ def get_paged_mqa_logits_metadata(context_lens, block_kv, num_sms, indices=None)
     if indices is None:
         launch(kernel("paged_mqa_logits.dgk", "paged_plan", "dgk_paged_schedule"), LEN=lens, META=meta)
     else:
-        _varlen(indices, *lens.shape)
-        launch(kernel("paged_mqa_logits.dgk", "paged_plan_varlen", "dgk_paged_schedule_varlen"), LEN=lens.view(-1), IDX=indices, META=meta)
+        launch(kernel("paged_mqa_logits.dgk", "paged_plan_varlen", "dgk_paged_schedule_varlen"), LEN=_by_token(lens, indices), IDX=indices, META=meta)
     return meta
 
 
@@ -83,7 +85,7 @@ def fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, sc
     if lens.shape[1] != next_n:
         lens = lens.expand(batch, next_n).contiguous()
     if indices is not None:
-        _varlen(indices, batch, next_n)
+        lens = _by_token(lens, indices)
     logits_dtype = t.float32 if logits_dtype is None else logits_dtype
     require(logits_dtype in (t.float32, t.bfloat16), "logits are fp32 or bf16")
     stride = align(align(max_context_len, 256), 1024 // (2 if logits_dtype == t.bfloat16 else 4))
@@ -97,7 +99,7 @@ def fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, sc
                    L=logits.as_strided([batch, next_n, columns], [next_n * stride, stride, 1]), NN=next_n)
         else:
             launch(kernel("paged_mqa_logits.dgk", "paged_mqa_logits_varlen", "dgk_paged_mqa_logits_varlen"), Q=q.view(batch, heads, dim), KV=values,
-                   SK=scales, W=weights, LEN=lens.view(batch), IDX=indices, PT=block_table, META=schedule_meta,
+                   SK=scales, W=weights, LEN=lens, IDX=indices, PT=block_table, META=schedule_meta,
                    L=logits.as_strided([batch, columns], [stride, 1]))
     return logits
 
