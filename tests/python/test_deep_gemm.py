@@ -294,15 +294,15 @@ def test_paged_metadata_varlen():
         indices = np.repeat(np.arange(tokens), rng.integers(1, most + 1, tokens))[:tokens].astype(np.int32) if most < tokens else np.zeros(tokens, np.int32)
         lens = rng.integers(-100, 2000, tokens).astype(np.int32)
         meta = deep_gemm.get_paged_mqa_logits_metadata(tensor(lens, torch.int32).view(tokens, 1), 64, 132, indices=tensor(indices, torch.int32)).numpy()
-        begins, done = {}, 0                                        # segments of 16 tokens; a split costs its tokens, and two for its keys
+        begins, done = {}, 0                                        # segments of 16 tokens; a split costs its tokens, in pairs, and one for its keys
         for a, e in runs(indices):
             for i in range(a, e, 16):
-                cost = min(16, e - i) + 2
+                cost = -(-min(16, e - i) // 2) * 2 + 1
                 begins[i] = done, cost
                 done += cost * -(-max(0, int(lens[e - 1])) // 256)
         at = [begins[t][0] + p * begins[t][1] for t, p in meta.tolist()] if tokens else [0] * 133
         assert at[0] == 0 and at[-1] == done and at == sorted(at)
-        assert all(0 <= p * (done // 132) + min(p, done % 132) - x < 18 for p, x in enumerate(at)), "shares are even but for a split"
+        assert all(0 <= p * (done // 132) + min(p, done % 132) - x < 17 for p, x in enumerate(at)), "shares are even but for a split"
 
 
 # ---- others ------------------------------------------------------------------------------------------------------------
