@@ -521,7 +521,7 @@ def families():
         return lambda: deep_gemm.fp8_paged_mqa_logits(q, cache, w, lens, table, meta, 320, indices=who)
 
     add("fp8_mqa_logits", logits, 6.5)
-    add("fp8_paged_mqa_logits, indices", varlen, 6.5)
+    add("fp8_paged_mqa_logits, indices", varlen, 7.0)
     add("fp8_paged_mqa_logits", paged, 6.5)
     add("paged metadata", lambda: (lambda lens: lambda: deep_gemm.get_paged_mqa_logits_metadata(lens, 64, 132))(word(300, 500, 700).unsqueeze(1)))
     a, b, d = bf(m, k), bf(n, k), half(m, n)
