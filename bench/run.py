@@ -25,7 +25,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import report  # noqa: E402
 
-FAMILIES = ["bf16", "fp8_1d2d", "fp8_1d1d", "k_grouped", "mqa_logits", "paged_mqa_logits"]
+FAMILIES = ["bf16", "fp8_1d2d", "fp8_1d1d", "k_grouped", "mqa_logits", "paged_mqa_logits", "paged_varlen"]
 
 
 def modules(names):

@@ -16,7 +16,7 @@
 #include <string.h>
 
 /* The buffers may take a sixth of shared memory; a third where the author says how many; what leaves that many slots where they are read ahead. */
-enum { PANEL_BYTES = 128, BUFFER_ROWS = 16, SHARE = 6, ASKED_SHARE = 3, LEAST_SLOTS = 3, BARRIERS = 256, MOST_BUFFERS = 8 };
+enum { PANEL_BYTES = 128, LEAST_PANEL_BYTES = 32, BUFFER_ROWS = 16, SHARE = 6, ASKED_SHARE = 3, LEAST_SLOTS = 3, BARRIERS = 256, MOST_BUFFERS = 8 };
 
 /* The part of a tile that one warp holds without gaps: on each axis a run of coordinates from 0, made of register and
  * lane digits; register digits with larger strides repeat it. */
@@ -25,7 +25,7 @@ struct box {
     int run[IR_RANK];      /* by axis of the layout */
     int dim_axis[5];       /* by dimension of the map: axis of the layout, -1: none */
     int inner;             /* axis that runs along the tensor's contiguous dimension */
-    int panel, rows;       /* elements along inner in a panel; rows of it */
+    int panel, rows;       /* elements along inner in a panel, at most; rows of it */
     int buffers, bytes;    /* of each warp; bytes of one */
 };
 
@@ -43,8 +43,26 @@ static int axis_run(const struct layout *lay, int a, int enough)
     return run;
 }
 
+/* The panel of a run of columns that holds column `at`: as wide as the widest, towards the end half as wide and half again, to where
+ * the run ends. */
+struct columns {
+    int from, width;
+};
+
+static struct columns columns_of(const struct box *b, int at)
+{
+    struct columns c = { 0, b->panel };
+    int run = b->run[b->inner];
+    while (at >= c.from + c.width || c.from + c.width > run) {
+        if (c.from + c.width > run) c.width /= 2;
+        else c.from += c.width;
+    }
+    return c;
+}
+
 static bool runs_hold_lanes(const struct box *b)
 {
+    int least = columns_of(b, b->run[b->inner] - 1).width;
     for (int i = 0; i < b->lay->n; i++) {
         const struct lay_digit *d = &b->lay->digit[i];
         if (d->axis < 0) {
@@ -52,7 +70,7 @@ static bool runs_hold_lanes(const struct box *b)
             continue;
         }
         int run = b->run[d->axis];
-        if (d->place == LAY_LANE && d->stride * d->extent > (d->axis == b->inner ? b->panel : run)) return false;
+        if (d->place == LAY_LANE && d->stride * d->extent > (d->axis == b->inner ? least : run)) return false;
         if (d->place != LAY_LANE && d->stride >= run && d->stride % run) return false;
     }
     return true;
@@ -84,28 +102,26 @@ static bool plan_box(struct gen *g, const struct ir_stmt *s, const struct layout
         if (a != b->inner) b->rows *= b->run[a];
         if (b->run[a] > 256) return false;
     }
-    int most = PANEL_BYTES * 8 / bits;
-    for (b->panel = b->run[b->inner] < most ? b->run[b->inner] : most; b->run[b->inner] % b->panel; b->panel /= 2) {}
-    int row_bytes = b->panel * bits / 8;
-    if (row_bytes != 32 && row_bytes != 64 && row_bytes != 128) return false;
+    if (b->run[b->inner] * bits % (LEAST_PANEL_BYTES * 8)) return false;
+    for (b->panel = PANEL_BYTES * 8 / bits; b->panel > b->run[b->inner]; b->panel /= 2) {}
     const struct ir_axis *x = lay->axes[b->inner];
     if (x->align * bits % 128 || ir_divisor(g->fn, t->dim[t->inner]) * bits % 128) return false;
-    b->bytes = b->rows * row_bytes;
+    b->bytes = b->rows * b->panel * bits / 8;
     int share = s->boxes ? ASKED_SHARE : SHARE;
     for (b->buffers = s->boxes ? s->boxes : 2; b->buffers > 1 && b->buffers * b->bytes * g->role->warps * share > g->target->smem_bytes;) b->buffers--;
     return b->bytes % 1024 == 0 && b->bytes * g->role->warps * SHARE <= g->target->smem_bytes && runs_hold_lanes(b);
 }
 
-static int store_map(struct gen *g, const struct ir_stmt *s, struct box *b)
+static int store_map(struct gen *g, const struct ir_stmt *s, struct box *b, int width)
 {
     const struct ir_tensor *t = s->tensor;
     int order[5], walks[IR_RANK];
     for (int d = 0; d < t->rank; d++) walks[d] = s->index.at[d]->naxes ? eval_index(b->lay, s->index.at[d]->axis) : -1;
-    struct image_map m = pipe_map(g, t, walks, b->panel * type_bits(t->type) / 8, order);
+    struct image_map m = pipe_map(g, t, walks, width * type_bits(t->type) / 8, order);
     for (int i = 0; i < m.rank; i++) {
         int axis = walks[order[i]];
         b->dim_axis[i] = axis >= 0 ? axis : -1 - order[i];
-        if (axis >= 0) m.box[i] = (uint32_t)(i == 0 ? b->panel : b->run[axis]);
+        if (axis >= 0) m.box[i] = (uint32_t)(i == 0 ? width : b->run[axis]);
     }
     gen_need_alignment(g, t, IR_ALIGN);
     vec_push(g->arena, &g->image->maps, m);
@@ -133,7 +149,9 @@ static int flat_row(const struct box *b, const int *at)
 
 /* One of the boxes that a warp's part of the tile is sent in. */
 struct panel {
-    int base[IR_RANK], number; /* by axis of the layout: where its run begins; which panel of the run */
+    int base[IR_RANK]; /* by axis of the layout: where its run begins */
+    struct columns columns;
+    int map;
 };
 
 enum { MOST_SPAN = 128, LINE = 16 };
@@ -142,7 +160,7 @@ struct sender {
     struct gen *g;
     const struct ir_stmt *s;
     const struct box *b;
-    int map, next;          /* buffer used next */
+    int next;               /* buffer used next */
     struct opd buffers, row, col; /* this warp's; the lane's part of row and column */
     struct opd lane, at[MOST_SPAN / LINE]; /* address of the lane's part in buffer 0; with a constant column, by its multiples of 16 bytes */
     bool old;               /* the buffer holds the old values */
@@ -160,10 +178,10 @@ static int lane_reach(const struct box *b, int n, int bytes)
 
 /* Where a row is a whole pattern of the swizzle, the lane's address is made once: a constant column flips bits that it does not have, a
  * constant number of patterns is an offset. */
-static bool swizzled_once(const struct sender *sd, int row, int col, int n)
+static bool swizzled_once(const struct sender *sd, int width, int row, int col, int n)
 {
     int bytes = type_bits(sd->s->tensor->type) / 8;
-    return sd->b->panel * bytes == MOST_SPAN && row % 8 == 0 && col * bytes % lane_reach(sd->b, n, bytes) == 0;
+    return width * bytes == MOST_SPAN && row % 8 == 0 && col * bytes % lane_reach(sd->b, n, bytes) == 0;
 }
 
 static struct opd lane_address(struct sender *sd, int col)
@@ -179,14 +197,14 @@ static struct opd lane_address(struct sender *sd, int col)
     return sd->at[line];
 }
 
-/* Address of n elements from (row, col) of the panel on, for this lane, less *offset. */
-static struct opd panel_address(struct sender *sd, int buffer, int row, int col, int n, int *offset)
+/* Address of n elements from (row, col) of a panel on, for this lane, less *offset. */
+static struct opd panel_address(struct sender *sd, int buffer, int width, int row, int col, int n, int *offset)
 {
     struct gen *g = sd->g;
     struct lir *l = g->l;
-    int bytes = type_bits(sd->s->tensor->type) / 8, span = sd->b->panel * bytes;
+    int bytes = type_bits(sd->s->tensor->type) / 8, span = width * bytes;
     *offset = buffer * sd->b->bytes;
-    if (swizzled_once(sd, row, col, n)) {
+    if (swizzled_once(sd, width, row, col, n)) {
         *offset += row * span;
         return lane_address(sd, col);
     }
@@ -217,18 +235,18 @@ static struct opd panel_place(struct sender *sd, const struct panel *p, struct o
 {
     struct gen *g = sd->g;
     struct lir *l = g->l;
-    const struct image_map *m = &g->image->maps.at[sd->map];
+    const struct image_map *m = &g->image->maps.at[p->map];
     struct opd map = lir_reg(l, RC_B64);
     for (int i = 0; i < m->rank; i++) {
         int a = sd->b->dim_axis[i];
         if (a < 0) coord[i] = gen_scalar(g, sd->s->index.at[-1 - a]);
         else {
             struct opd warp = lir_add(l, gen_origin(g, sd->b->lay->axes[a]), part_of(g, sd->b->lay, a, LAY_WARP));
-            coord[i] = lir_add(l, warp, opd_imm(p->base[a] + (i == 0 ? p->number * sd->b->panel : 0)));
+            coord[i] = lir_add(l, warp, opd_imm(p->base[a] + (i == 0 ? p->columns.from : 0)));
         }
         coord[i] = lir_in_reg(l, coord[i], RC_B32);
     }
-    lir_emit(l, "mov.b64 %r, map%d", map, sd->map);
+    lir_emit(l, "mov.b64 %r, map%d", map, p->map);
     lir_emit(l, "cvta.param.u64 %r, %r", map, map);
     return map;
 }
@@ -244,7 +262,7 @@ static void send(struct sender *sd, const struct panel *p)
     struct lir *l = g->l;
     struct opd coord[5];
     bool add = sd->s->mode == MODE_add && !sd->old;
-    int skip = lir_label(l), rank = g->image->maps.at[sd->map].rank;
+    int skip = lir_label(l), rank = g->image->maps.at[p->map].rank;
     struct opd policy = gen_policy(g, sd->s->tensor);
     lir_emit(l, "fence.proxy.async.shared::cta");
     lir_emit(l, "bar.warp.sync 0xffffffff");
@@ -269,13 +287,13 @@ static bool in_panel(const struct box *b, int r, const struct panel *p)
 {
     for (int a = 0; a < b->lay->naxes; a++) {
         int off = layout_reg_offset(b->lay, r, a);
-        if (off - off % b->run[a] != p->base[a] || (a == b->inner && off % b->run[a] / b->panel != p->number)) return false;
+        if (off - off % b->run[a] != p->base[a] || (a == b->inner && columns_of(b, off % b->run[a]).from != p->columns.from)) return false;
     }
     return true;
 }
 
-/* In the order of their first registers. */
-static int list_panels(struct gen *g, const struct box *b, struct panel **out)
+/* In the order of their first registers; those of one width share a map. */
+static int list_panels(struct gen *g, const struct ir_stmt *s, struct box *b, struct panel **out)
 {
     int regs = layout_regs(b->lay), n = 0;
     bool *done = new_n(g->arena, bool, regs);
@@ -283,9 +301,12 @@ static int list_panels(struct gen *g, const struct box *b, struct panel **out)
     for (int r = 0; r < regs; r++) {
         struct panel *p = &(*out)[n];
         if (done[r]) continue;
-        p->number = layout_reg_offset(b->lay, r, b->inner) % b->run[b->inner] / b->panel;
+        p->columns = columns_of(b, layout_reg_offset(b->lay, r, b->inner) % b->run[b->inner]);
         for (int a = 0; a < b->lay->naxes; a++) p->base[a] = layout_reg_offset(b->lay, r, a) / b->run[a] * b->run[a];
         for (int k = r; k < regs; k++) done[k] |= in_panel(b, k, p);
+        int same = 0;
+        while (same < n && (*out)[same].columns.width != p->columns.width) same++;
+        p->map = same < n ? (*out)[same].map : store_map(g, s, b, p->columns.width);
         n++;
     }
     return n;
@@ -308,7 +329,7 @@ static struct opd panel_register(struct sender *sd, const struct panel *p, int r
     const struct box *b = sd->b;
     int at[IR_RANK] = { 0 };
     for (int a = 0; a < b->lay->naxes; a++) at[a] = layout_reg_offset(b->lay, r, a) - p->base[a];
-    return panel_address(sd, sd->next, flat_row(b, at), at[b->inner] % b->panel, n, offset);
+    return panel_address(sd, sd->next, p->columns.width, flat_row(b, at), at[b->inner] - p->columns.from, n, offset);
 }
 
 /* The loads come first, all together: behind a store they would wait for it. */
@@ -368,10 +389,10 @@ static int stage_buffers(struct gen *g, struct box *b)
     return r->stage;
 }
 
-static struct sender sender_of(struct gen *g, const struct ir_stmt *s, const struct box *b, int map, int stage)
+static struct sender sender_of(struct gen *g, const struct ir_stmt *s, const struct box *b, int stage)
 {
     struct lir *l = g->l;
-    struct sender sd = { .g = g, .s = s, .b = b, .map = map };
+    struct sender sd = { .g = g, .s = s, .b = b };
     sd.buffers = lir_add(l, lir_add(l, g->smem, opd_imm(stage)), lir_mul(l, g->role->warp, opd_imm(b->buffers * b->bytes)));
     sd.row = opd_imm(0);
     for (int a = 0; a < b->lay->naxes; a++)
@@ -388,7 +409,7 @@ struct store_ahead {
     struct box box;           /* buffers: as many as are read ahead */
     struct panel *panels;
     int n;                    /* all of them */
-    int map, stage, barrier;  /* the warps' buffers, their barriers one after another */
+    int stage, barrier;       /* the warps' buffers, their barriers one after another */
     struct opd phase, pending; /* of the barriers; 1: this task's boxes have not been asked for */
     bool placed;              /* a place to ask for them was found behind a product */
 };
@@ -452,11 +473,10 @@ static const char *plan_ahead(struct gen *g, const struct ir_stmt *s)
     if (!alone(g, s->tensor)) return "another statement uses it";
     if (!placed_by_task(r->ir, s)) return "where it lies is not known when the task begins";
     if (s->expr->type != s->tensor->type || !gen_anchor(g, s->expr) || !plan_box(g, s, lay, &a->box)) return "its tile does not leave in boxes";
-    int n = a->n = list_panels(g, &a->box, &a->panels), most = (pipe_room(g, LEAST_SLOTS) - BARRIERS) / (a->box.bytes * r->warps);
+    int n = a->n = list_panels(g, s, &a->box, &a->panels), most = (pipe_room(g, LEAST_SLOTS) - BARRIERS) / (a->box.bytes * r->warps);
     a->box.buffers = n < most ? n : most;
     if (a->box.buffers < 1) return "beside the slots there is no room for a box a warp";
     a->stage = gen_smem(g, a->box.buffers * a->box.bytes * r->warps, 1024);
-    a->map = store_map(g, s, &a->box);
     a->barrier = gen_barrier(g, 1);
     for (int w = 1; w < r->warps; w++) gen_barrier(g, 1);
     r->ahead = a;
@@ -498,18 +518,19 @@ static struct opd own_barrier(struct gen *g, const struct store_ahead *a)
 static void ask(struct gen *g, struct store_ahead *a)
 {
     struct lir *l = g->l;
-    int skip = lir_label(l), none = lir_label(l), mark = eval_mark(g);
+    int skip = lir_label(l), none = lir_label(l), mark = eval_mark(g), bytes = 0;
     struct opd coord[5];
     lir_emit(l, "@%r bra %l", lir_cmp(l, "eq", a->pending, opd_imm(0)), none);
     lir_set(l, a->pending, opd_imm(0));
     lir_emit(l, "@!%r bra %l", gen_elect(g), skip);
-    struct sender sd = sender_of(g, a->s, &a->box, a->map, a->stage);
+    struct sender sd = sender_of(g, a->s, &a->box, a->stage);
     struct opd barrier = own_barrier(g, a), policy = gen_policy(g, a->s->tensor);
+    for (int n = 0; n < a->box.buffers; n++) bytes += a->box.rows * a->panels[n].columns.width * type_bits(a->s->tensor->type) / 8;
     lir_emit(l, "cp.async.bulk.wait_group.read 0");
-    lir_emit(l, "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r], %d", barrier, a->box.buffers * a->box.bytes);
+    lir_emit(l, "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r], %d", barrier, bytes);
     for (int n = 0; n < a->box.buffers; n++) {
         struct opd map = panel_place(&sd, &a->panels[n], coord);
-        int rank = g->image->maps.at[a->map].rank;
+        int rank = g->image->maps.at[a->panels[n].map].rank;
         lir_emit(l, "cp.async.bulk.tensor.%dd.%s.global.tile.mbarrier::complete_tx::bytes%s [%r], [%r, %R], [%r]%o", rank,
                  pipe_landing(g), gen_hint(policy), buffer_address(&sd, n), map, coord, rank, barrier, policy);
     }
@@ -556,12 +577,13 @@ bool store_by_tma(struct gen *g, struct ir_stmt *s, const struct layout *lay)
     struct box own;
     struct panel *panels;
     struct store_ahead *a = g->role->ahead && g->role->ahead->s == s ? g->role->ahead : NULL;
-    const struct box *b = a ? &a->box : &own;
+    struct box *b = a ? &a->box : &own;
     if (!a && !plan_box(g, s, lay, &own)) return false;
-    int map = a ? a->map : store_map(g, s, &own), n = list_panels(g, b, &panels), stage = a ? a->stage : stage_buffers(g, &own);
-    struct sender sd = sender_of(g, s, b, map, stage);
+    int n = a ? a->n : list_panels(g, s, b, &panels), stage = a ? a->stage : stage_buffers(g, &own);
+    struct sender sd = sender_of(g, s, b, stage);
     bool follows = !a && g->role->stage_at >= 0; /* the buffers are in turn from the store before */
     sd.next = follows ? g->role->stage_next : 0;
+    if (a) panels = a->panels;
     struct opd *v = gen_tile(g, s->expr, b->lay);
     struct layout *mine = layout_project(g->arena, b->lay, s->expr->axes, s->expr->naxes);
     if (a) await_old(g, a);
@@ -586,7 +608,7 @@ void store_explain(const struct gen *g, struct buf *out)
     for (int i = 0; i < g->roles.n; i++) {
         const struct store_ahead *a = g->roles.at[i].ahead;
         if (!a) continue;
-        buf_printf(out, "  store %s     of %d boxes a warp %d are read ahead, %d bytes each", a->s->tensor->name, a->n, a->box.buffers, a->box.bytes);
+        buf_printf(out, "  store %s     of %d boxes a warp %d are read ahead, at most %d bytes each", a->s->tensor->name, a->n, a->box.buffers, a->box.bytes);
         buf_printf(out, a->n > a->box.buffers ? "; memory adds to the others\n" : "\n");
     }
 }

@@ -188,6 +188,13 @@ int dgk_paged_mqa_metadata(dgk_context *c, const dgk_tensor *lens, const dgk_ten
  * logits [batch, next_n, t]: columns below the last of a request's lens are written. */
 int dgk_paged_mqa_logits(dgk_context *c, const dgk_tensor *q, const dgk_tensor *kv, const dgk_tensor *sf, const dgk_tensor *weights, const dgk_tensor *lens,
                          const dgk_tensor *table, const dgk_tensor *metadata, const dgk_tensor *logits, dgk_plan **out);
+/* The same for requests of any number of tokens each: a run of equal neighbours in indices [tokens], any numbers, is one request.
+ * Its keys are as many as the len of its last token says, in the pages of its first token's row; all its tokens get them all. */
+int dgk_paged_mqa_metadata_varlen(dgk_context *c, const dgk_tensor *lens, const dgk_tensor *indices, const dgk_tensor *metadata, dgk_plan **out);
+/* q [tokens, h, dim], weights [tokens, h], lens and indices [tokens], table [tokens, most pages], logits [tokens, t]. */
+int dgk_paged_mqa_logits_varlen(dgk_context *c, const dgk_tensor *q, const dgk_tensor *kv, const dgk_tensor *sf, const dgk_tensor *weights,
+                                const dgk_tensor *lens, const dgk_tensor *indices, const dgk_tensor *table, const dgk_tensor *metadata,
+                                const dgk_tensor *logits, dgk_plan **out);
 /* scales [g, m, q] of f32 to [g, q, m]. */
 int dgk_transpose_scales(dgk_context *c, const dgk_tensor *scales, const dgk_tensor *to, dgk_plan **out);
 /* scales [g, m, q] of f32, powers of two, to the bytes of their exponents, packed [g, ceil(q / 4), m, 4] of u8. */

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum operator { OP_gemm, OP_fp8_gemm, OP_mqa_logits, OP_paged_metadata, OP_paged_logits, OP_transpose, OP_pack, OP_END };
+enum operator { OP_gemm, OP_fp8_gemm, OP_mqa_logits, OP_paged_metadata, OP_paged_logits, OP_varlen_metadata, OP_varlen_logits, OP_transpose, OP_pack, OP_END };
 
 static const struct {
     const char *file, *kernel, *symbol;
@@ -18,6 +18,8 @@ static const struct {
     [OP_mqa_logits] = { "mqa_logits.dgk", "mqa_logits", "dgk_mqa_logits" },
     [OP_paged_metadata] = { "paged_mqa_logits.dgk", "paged_plan", "dgk_paged_schedule" },
     [OP_paged_logits] = { "paged_mqa_logits.dgk", "paged_mqa_logits", "dgk_paged_mqa_logits" },
+    [OP_varlen_metadata] = { "paged_mqa_logits.dgk", "paged_plan_varlen", "dgk_paged_schedule_varlen" },
+    [OP_varlen_logits] = { "paged_mqa_logits.dgk", "paged_mqa_logits_varlen", "dgk_paged_mqa_logits_varlen" },
     [OP_transpose] = { "scales.dgk", "transpose_sf", "dgk_transpose_fp32" },
     [OP_pack] = { "scales.dgk", "pack_ue8m0", "dgk_pack_fp32_into_ue8m0" },
 };
@@ -115,6 +117,20 @@ int dgk_paged_mqa_logits(dgk_context *c, const dgk_tensor *q, const dgk_tensor *
 {
     const struct number numbers[] = { { "NN", q->rank > 1 ? q->shape[1] : 1 }, { "SPLIT", 256 } };
     return PLAN(OP_paged_logits, q, kv, sf, weights, lens, table, metadata, logits);
+}
+
+int dgk_paged_mqa_metadata_varlen(dgk_context *c, const dgk_tensor *lens, const dgk_tensor *indices, const dgk_tensor *metadata, dgk_plan **out)
+{
+    const struct number numbers[] = { { "SPLIT", 256 } };
+    return PLAN(OP_varlen_metadata, lens, indices, metadata);
+}
+
+int dgk_paged_mqa_logits_varlen(dgk_context *c, const dgk_tensor *q, const dgk_tensor *kv, const dgk_tensor *sf, const dgk_tensor *weights,
+                                const dgk_tensor *lens, const dgk_tensor *indices, const dgk_tensor *table, const dgk_tensor *metadata,
+                                const dgk_tensor *logits, dgk_plan **out)
+{
+    const struct number numbers[] = { { "SPLIT", 256 } };
+    return PLAN(OP_varlen_logits, q, kv, sf, weights, lens, indices, table, metadata, logits);
 }
 
 int dgk_transpose_scales(dgk_context *c, const dgk_tensor *scales, const dgk_tensor *to, dgk_plan **out)

@@ -38,16 +38,25 @@ def fp8_mqa_logits(q, kv, weights, cu_seq_len_k_start, cu_seq_len_k_end, clean_l
 SPLIT = 256  # keys a share of the schedule is counted in
 
 
+def _by_token(lens, indices):
+    """The lens of tokens whose requests are runs of equal neighbours in indices."""
+    require(lens.dim() == 2 and lens.shape[1] == 1, f"indices go with next_n = 1, a row for each token; context_lens is {list(lens.shape)}")
+    tokens = lens.shape[0]
+    fits = tuple(getattr(indices, "shape", ())) == (tokens,) and dtype_is(indices, "int32") and indices.is_contiguous()
+    require(fits, f"indices is int32 [{tokens}], contiguous")
+    return lens.view(tokens)
+
+
 @recorded
 def get_paged_mqa_logits_metadata(context_lens, block_kv, num_sms, indices=None):
     t = torch()
-    if indices is not None:
-        raise NotImplementedError(f"get_paged_mqa_logits_metadata with indices on sm_{arch_major(device_of(context_lens))}x; "
-                                  "without them, a row of context_lens for each request, it works")
     require(dtype_is(context_lens, "int32") and context_lens.is_contiguous(), "context_lens is int32 and contiguous")
     lens = context_lens if context_lens.dim() == 2 else context_lens.unsqueeze(1)
     meta = t.empty([num_sms + 1, 2], dtype=t.int32, device=context_lens.device)
-    launch(kernel("paged_mqa_logits.dgk", "paged_plan", "dgk_paged_schedule"), LEN=lens, META=meta)
+    if indices is None:
+        launch(kernel("paged_mqa_logits.dgk", "paged_plan", "dgk_paged_schedule"), LEN=lens, META=meta)
+    else:
+        launch(kernel("paged_mqa_logits.dgk", "paged_plan_varlen", "dgk_paged_schedule_varlen"), LEN=_by_token(lens, indices), IDX=indices, META=meta)
     return meta
 
 
@@ -67,8 +76,6 @@ def fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, sc
     q = q[0] if isinstance(q, (tuple, list)) else q
     require(not clean_logits, "paged logits are not cleaned")
     _no_fp4("fp8_fp4_paged_mqa_logits", q, q)
-    if indices is not None:
-        raise NotImplementedError(f"fp8_fp4_paged_mqa_logits with indices on sm_{arch_major(device_of(q))}x; without them it works")
     batch, next_n, heads, dim = q.shape
     blocks, block_kv, one, width = kv_cache.shape
     require(one == 1 and width == dim + 4 and kv_cache.stride(1) == dim + 4, "kv_cache is [blocks, block_kv, 1, dim + 4] of bytes")
@@ -77,6 +84,8 @@ def fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, sc
     require(tuple(lens.shape) == (batch, next_n) or lens.shape[1] == 1, "context_lens is [batch, next_n]")
     if lens.shape[1] != next_n:
         lens = lens.expand(batch, next_n).contiguous()
+    if indices is not None:
+        lens = _by_token(lens, indices)
     logits_dtype = t.float32 if logits_dtype is None else logits_dtype
     require(logits_dtype in (t.float32, t.bfloat16), "logits are fp32 or bf16")
     stride = align(align(max_context_len, 256), 1024 // (2 if logits_dtype == t.bfloat16 else 4))
@@ -84,9 +93,14 @@ def fp8_fp4_paged_mqa_logits(q, kv_cache, weights, context_lens, block_table, sc
     values, scales = _cache_views(kv_cache, dim, q.dtype)
     columns = min(max_context_len, block_table.shape[1] * block_kv)
     if batch and columns:
-        out = logits.as_strided([batch, next_n, columns], [next_n * stride, stride, 1])
-        launch(kernel("paged_mqa_logits.dgk", "paged_mqa_logits", "dgk_paged_mqa_logits"), Q=q, KV=values, SK=scales,
-               W=weights.view(batch, next_n, heads), LEN=lens, PT=block_table, META=schedule_meta, L=out, NN=next_n)
+        if indices is None:
+            launch(kernel("paged_mqa_logits.dgk", "paged_mqa_logits", "dgk_paged_mqa_logits"), Q=q, KV=values, SK=scales,
+                   W=weights.view(batch, next_n, heads), LEN=lens, PT=block_table, META=schedule_meta,
+                   L=logits.as_strided([batch, next_n, columns], [next_n * stride, stride, 1]), NN=next_n)
+        else:
+            launch(kernel("paged_mqa_logits.dgk", "paged_mqa_logits_varlen", "dgk_paged_mqa_logits_varlen"), Q=q.view(batch, heads, dim), KV=values,
+                   SK=scales, W=weights, LEN=lens, IDX=indices, PT=block_table, META=schedule_meta,
+                   L=logits.as_strided([batch, columns], [stride, 1]))
     return logits
 
 

@@ -66,12 +66,12 @@ def register_deep_gemm():
         "fp8_mqa_logits(Tensor q, Tensor kv, Tensor kv_sf, Tensor weights, Tensor ks, Tensor ke, bool clean_logits=True, int max_seqlen_k=0) -> Tensor":
             (lambda q, kv, sf, w, ks, ke, clean_logits=True, max_seqlen_k=0: dg.fp8_mqa_logits(q, (kv, sf), w, ks, ke, clean_logits, max_seqlen_k),
              lambda q, kv, sf, w, ks, ke, clean_logits=True, max_seqlen_k=0: q.new_empty((q.shape[0], max_seqlen_k or kv.shape[0]), dtype=torch.float32)),
-        "get_paged_mqa_logits_metadata(Tensor context_lens, int block_kv, int num_sms) -> Tensor":
-            (dg.get_paged_mqa_logits_metadata, lambda lens, block_kv, num_sms: lens.new_empty((num_sms + 1, 2))),
+        "get_paged_mqa_logits_metadata(Tensor context_lens, int block_kv, int num_sms, Tensor? indices=None) -> Tensor":
+            (dg.get_paged_mqa_logits_metadata, lambda lens, block_kv, num_sms, indices=None: lens.new_empty((num_sms + 1, 2))),
         "fp8_paged_mqa_logits(Tensor q, Tensor kv_cache, Tensor weights, Tensor context_lens, Tensor block_table, Tensor schedule_meta, "
-        "int max_context_len) -> Tensor":
-            (dg.fp8_paged_mqa_logits,
-             lambda q, kv, w, lens, table, meta, n: q.new_empty((q.shape[0] * q.shape[1], n), dtype=torch.float32)),
+        "int max_context_len, Tensor? indices=None) -> Tensor":
+            (lambda q, kv, w, lens, table, meta, n, indices=None: dg.fp8_paged_mqa_logits(q, kv, w, lens, table, meta, n, indices=indices),
+             lambda q, kv, w, lens, table, meta, n, indices=None: q.new_empty((q.shape[0] * q.shape[1], n), dtype=torch.float32)),
     }
     for schema, (run, fake) in operators.items():
         name = schema.partition("(")[0]

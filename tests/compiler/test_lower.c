@@ -25,6 +25,8 @@ static const struct {
     {"mqa_logits", "mqa_logits_fp4", {{"H", "64"}, {"C", "128"}}},
     {"paged_mqa_logits", "paged_plan", {{0}}},
     {"paged_mqa_logits", "paged_mqa_logits", {{"H", "32"}, {"C", "128"}, {"PS", "64"}}},
+    {"paged_mqa_logits", "paged_plan_varlen", {{0}}},
+    {"paged_mqa_logits", "paged_mqa_logits_varlen", {{"H", "32"}, {"C", "128"}, {"PS", "64"}}},
     {"topk", "topk", {{0}}},
     {"topk", "logits_hist", {{0}}},
     {"paged_attention", "paged_attention", {{"G", "8"}, {"D", "128"}, {"PS", "64"}}},

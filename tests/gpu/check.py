@@ -197,6 +197,62 @@ def paged_mqa_logits():
             near(got[b * next_n:(b + 1) * next_n, :m], want, 5e-6, f"batch {batch}, next_n {next_n}, row {b}")
 
 
+def varlen_case(counts, heads, average):
+    """Requests of `counts` tokens; the tokens before a request's last one see fewer keys."""
+    counts = torch.tensor(counts, device="cuda")
+    *_, cache, _, last, table, kf, sf = paged_case(len(counts), 1, heads, 128, average)
+    many = counts.repeat_interleave(counts)
+    place = torch.arange(len(many), device="cuda") - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    lens = (last.repeat_interleave(counts, 0) - (many - 1 - place)[:, None]).clamp(min=0).to(torch.int32).contiguous()
+    who = torch.arange(len(counts), device="cuda", dtype=torch.int32).repeat_interleave(counts)
+    q, w = bf(len(many), 1, heads, 128).to(torch.float8_e4m3fn), torch.randn((len(many), heads), device="cuda")
+    return q, cache, w, lens, table.repeat_interleave(counts, 0), who, kf, sf
+
+
+def held_to_requests(got, q, w, lens, table, who, kf, sf, what):
+    ends = [i + 1 for i in range(len(who)) if i + 1 == len(who) or who[i] != who[i + 1]]
+    for a, e in list(zip([0, *ends], ends))[::max(1, len(ends) // 12)]:
+        n = int(lens[e - 1])
+        want = logits_want(q[a:e, 0], kf[table[a].long()].view(-1, 128)[:n], w[a:e], sf[table[a].long()].view(-1)[:n])
+        n and near(got[a:e, :n], want, 5e-6, f"{what}, tokens {a} to {e}")
+
+
+@check
+def paged_mqa_logits_varlen():
+    for requests, most, heads, average in ((16, 6, 64, 2000), (200, 10, 32, 700), (3, 40, 64, 1000), (1, 1, 64, 300), (700, 8, 16, 150)):
+        q, cache, w, lens, table, who, *keys = varlen_case(torch.randint(1, most + 1, (requests,)).tolist(), heads, average)
+        n = int(lens.max())
+        meta = deep_gemm.get_paged_mqa_logits_metadata(lens, 64, deep_gemm.get_num_sms(), indices=who)
+        call = lambda: deep_gemm.fp8_paged_mqa_logits(q, cache, w, lens, table, meta, n, indices=who)  # noqa: B023
+        held_to_requests(call(), q, w, lens, table, who, *keys, f"{requests} requests")
+        again = [call().masked_fill(torch.arange(n, device="cuda") >= lens, 0) for _ in range(5)]
+        assert all(torch.equal(again[0], x) for x in again), "not repeatable"
+
+
+@check
+def paged_varlen_graph():
+    """A graph follows indices and lengths that change between replays; padding has no keys."""
+    q, cache, w, lens, table, who, *keys = varlen_case([3, 1, 6, 2, 20, 4], 64, 1000)
+    n = int(lens.max())
+
+    def step():
+        meta = deep_gemm.get_paged_mqa_logits_metadata(lens, 64, deep_gemm.get_num_sms(), indices=who)
+        return deep_gemm.fp8_paged_mqa_logits(q, cache, w, lens, table, meta, n, indices=who)
+
+    step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = step()
+    for counts in ([3, 1, 6, 2, 20, 4], [36], [1] * 36, [5, 5, 5, 5]):
+        who.fill_(-1)
+        who[:sum(counts)] = torch.arange(len(counts), device="cuda", dtype=torch.int32).repeat_interleave(torch.tensor(counts, device="cuda"))
+        lens.copy_(torch.where(who < 0, 0, torch.randint(1, n + 1, (36,), device="cuda", dtype=torch.int32))[:, None])
+        graph.replay()
+        torch.cuda.synchronize()
+        held_to_requests(out, q, w, lens, table, who, *keys, f"{counts}")
+
+
 @check
 def tf32_hc_prenorm():
     for m, n, k in ((13, 24, 7168), (137, 24, 7680)):
@@ -457,7 +513,15 @@ def families():
         cache, table = torch.cat([cache] * 2)[:64].contiguous(), table[:, :5].contiguous() % 20
         return lambda: deep_gemm.fp8_paged_mqa_logits(q, cache, w, lens, table, meta, 320)
 
+    def varlen():
+        q, cache, w, lens, table, who, *_ = varlen_case([2, 1, 3], 64, 500)
+        lens.fill_(320)
+        meta = deep_gemm.get_paged_mqa_logits_metadata(lens, 64, deep_gemm.get_num_sms(), indices=who)
+        cache, table = torch.cat([cache] * 3)[:64].contiguous(), table[:, :5].contiguous() % 20
+        return lambda: deep_gemm.fp8_paged_mqa_logits(q, cache, w, lens, table, meta, 320, indices=who)
+
     add("fp8_mqa_logits", logits, 6.5)
+    add("fp8_paged_mqa_logits, indices", varlen, 7.0)
     add("fp8_paged_mqa_logits", paged, 6.5)
     add("paged metadata", lambda: (lambda lens: lambda: deep_gemm.get_paged_mqa_logits_metadata(lens, 64, 132))(word(300, 500, 700).unsqueeze(1)))
     a, b, d = bf(m, k), bf(n, k), half(m, n)

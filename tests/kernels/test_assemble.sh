@@ -26,7 +26,7 @@ one() {
     case $2 in # sizes that these kernels must know
     tf32_hc_prenorm_gemm) sizes="-DN=24" ;;
     mqa_logits | mqa_logits_fp4) sizes="-DH=64 -DC=128" ;;
-    paged_mqa_logits) sizes="-DH=64 -DC=128 -DPS=64" ;;
+    paged_mqa_logits | paged_mqa_logits_varlen) sizes="-DH=64 -DC=128 -DPS=64" ;;
     paged_attention) sizes="-DG=8 -DD=128 -DPS=64" ;;
     *) sizes= ;;
     esac

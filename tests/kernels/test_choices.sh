@@ -28,6 +28,8 @@ done
 for nn in 1 2 3 4 5 6; do
     chosen paged_mqa_logits paged_mqa_logits "-D NN=$nn" B=256,H=64,C=128,P=40000,PS=64,MB=200,T=12800,U=132 B=256,H=32,C=128,P=40000,PS=64,MB=200,T=12800,U=132
 done
+chosen paged_mqa_logits paged_mqa_logits_varlen "" B=1024,H=64,C=128,P=40000,PS=64,MB=200,T=12800,U=132 B=1024,H=32,C=128,P=40000,PS=64,MB=200,T=12800,U=132 \
+    B=1024,H=8,C=64,P=40000,PS=32,MB=200,T=6400,U=132
 for way in contiguous,32768,1,32768 masked,4,4,8192 psum,4,1,32768; do
     IFS=, read -r layout x z rz <<S
 $way

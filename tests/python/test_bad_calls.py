@@ -120,6 +120,36 @@ def test_deep_gemm(name):
     assert not accepted, f"{name} accepts {accepted}"
 
 
+def test_indices():
+    accepted = []
+    calls = {name: GOOD[name]() for name in ("fp8_paged_mqa_logits", "get_paged_mqa_logits_metadata")}
+    long = word(8)[::2]
+    assert not long.is_contiguous()
+    for name, args in calls.items():
+        f = getattr(deep_gemm, name)
+        f(*args, indices=word(4))
+        for what, bad in [*wrong_tensors(word(4)), ("with gaps", long)]:
+            if bad is not None:
+                count[0] += 1
+                with pytest.raises(RuntimeError, match=r"indices is int32 \[4\], contiguous"):
+                    f(*args, indices=bad)
+        for what, bad_args in wrong_calls(args):
+            if (name, what) not in RIGHT or name != "fp8_paged_mqa_logits":
+                count[0] += 1
+                try:
+                    f(*bad_args, indices=word(4))
+                except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
+                    pass
+                else:
+                    accepted.append((name, what))
+    assert not accepted
+    with pytest.raises(RuntimeError, match="indices go with next_n = 1, a row for each token; context_lens is .4, 2."):
+        deep_gemm.get_paged_mqa_logits_metadata(word(4, 2), 64, 4, indices=word(4))
+    two = [byte(4, 2, 32, 64), calls["fp8_paged_mqa_logits"][1], full(8, 32), word(4, 2), *calls["fp8_paged_mqa_logits"][4:]]
+    with pytest.raises(RuntimeError, match="indices go with next_n = 1, a row for each token; context_lens is .4, 2."):
+        deep_gemm.fp8_paged_mqa_logits(*two, indices=word(4))
+
+
 def test_names():
     for name in GOOD:
         with pytest.raises(TypeError):

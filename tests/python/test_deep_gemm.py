@@ -203,6 +203,15 @@ def test_mqa_logits():
     assert all(close(short[i, :ke[i] - ks[i]], want[i, ks[i]:ke[i]], 1e-6) for i in range(seq))
 
 
+def paged_cache(kv, s):
+    """The bytes of a cache: the values of a block's keys, then their scales."""
+    blocks, block, dim = kv.shape
+    packed = np.zeros((blocks, block * (dim + 4)), np.uint8)
+    packed[:, :block * dim] = np.asarray(tensor(kv, torch.float8_e4m3fn).view(torch.uint8).numpy()).reshape(blocks, -1)
+    packed[:, block * dim:] = s.view(np.uint8).reshape(blocks, -1)
+    return tensor(packed, torch.uint8).view(blocks, block, 1, dim + 4)
+
+
 @pytest.mark.parametrize("next_n", [1, 2])
 def test_paged_mqa_logits(next_n):
     batch, heads, dim, block, blocks, pages = 3, 32, 64, 64, 20, 6
@@ -210,10 +219,7 @@ def test_paged_mqa_logits(next_n):
     s = (2.0 ** rng.integers(-2, 2, (blocks, block))).astype(np.float32)
     lens = np.array([[10] * next_n, [300] * next_n, [64] * next_n], np.int32)
     table = rng.permutation(blocks)[:batch * pages].reshape(batch, pages).astype(np.int32)
-    packed = np.zeros((blocks, block * (dim + 4)), np.uint8)
-    packed[:, :block * dim] = np.asarray(tensor(kv, torch.float8_e4m3fn).view(torch.uint8).numpy()).reshape(blocks, -1)
-    packed[:, block * dim:] = s.view(np.uint8).reshape(blocks, -1)
-    cache = tensor(packed, torch.uint8).view(blocks, block, 1, dim + 4)
+    cache = paged_cache(kv, s)
     lengths, pt = tensor(lens, torch.int32), tensor(table, torch.int32)
     meta = deep_gemm.get_paged_mqa_logits_metadata(lengths, block, deep_gemm.get_num_sms())
     assert tuple(meta.shape) == (deep_gemm.get_num_sms() + 1, 2)
@@ -227,6 +233,76 @@ def test_paged_mqa_logits(next_n):
         want = np.einsum("nht,nh->nt", np.maximum(np.einsum("nhc,tc->nht", q[b], keys), 0), w.reshape(batch, next_n, heads)[b]) * scale
         assert close(value(logits)[b * next_n:(b + 1) * next_n, :n], want, 1e-6)
         assert close(value(short)[b * next_n:(b + 1) * next_n, :n], want, 3e-5)
+
+
+def runs(indices):
+    """(first token, one past the last) of each request."""
+    starts = [i for i in range(len(indices)) if i == 0 or indices[i] != indices[i - 1]]
+    return list(zip(starts, [*starts[1:], len(indices)]))
+
+
+def shuffled(*counts):
+    """Requests of so many tokens: numbers that are not sorted and come again later."""
+    names = [-1, 7, 3]
+    return [names[i % 3] for i, n in enumerate(counts) for _ in range(n)]
+
+
+VARLEN = {
+    "one token": ([5], [300]),
+    "one request": ([2] * 37, range(270, 307)),
+    "a request each": (range(9), [1, 700, 256, 257, 0, 64, 63, 65, 511]),
+    "no keys": ([0, 0, 1, 2, 2], [0] * 5),
+    "no keys here and there": ([0, 0, 1, 2, 2, 3], [9, 0, 0, 300, 301, 0]),
+    "padding": ([4, 4, 4, 6, 6, -1, -1, -1, -1], [598, 599, 600, 30, 31, 0, 0, 0, 0]),
+    "negative lengths": ([4, 4, -1, -1, 5], [80, 81, -1, -1000, 20]),
+    "the last token's length": ([1, 1, 1, 0, 0], [500, 3, 90, 10, 400]),
+    "longer than a segment": (shuffled(17, 1, 33, 16, 2), [400] * 69),
+    **{f"random {i}": (shuffled(*rng.integers(1, 9, 12)), None) for i in range(3)},
+}
+
+
+@pytest.mark.parametrize("heads, dim", [(64, 128), (32, 64), (8, 32)])
+@pytest.mark.parametrize("name", VARLEN)
+def test_paged_mqa_logits_varlen(name, heads, dim):
+    indices, lens = VARLEN[name]
+    indices, block, blocks, pages = np.array(indices, np.int32), 64, 30, 12
+    tokens = len(indices)
+    lens = rng.integers(0, 700, tokens).astype(np.int32) if lens is None else np.array(lens, np.int32)
+    q, kv, w = numbers(tokens, 1, heads, dim), numbers(blocks, block, dim), numbers(tokens, heads)
+    s = (2.0 ** rng.integers(-2, 2, (blocks, block))).astype(np.float32)
+    table = np.full((tokens, pages), -1, np.int32)                 # -1 where there is no page, and in rows that nothing asks for
+    for a, e in runs(indices):
+        used = -(-max(0, lens[e - 1]) // block)
+        table[a, :used] = rng.integers(0, blocks, used)
+    cache, one, lengths, pt = paged_cache(kv, s), tensor(indices, torch.int32), tensor(lens, torch.int32).view(tokens, 1), tensor(table, torch.int32)
+    meta = deep_gemm.get_paged_mqa_logits_metadata(lengths, block, deep_gemm.get_num_sms(), indices=one)
+    assert tuple(meta.shape) == (deep_gemm.get_num_sms() + 1, 2)
+    args = cache, tensor(w, torch.float32), lengths, pt, meta, 720
+    logits = deep_gemm.fp8_paged_mqa_logits(tensor(q, torch.float8_e4m3fn), *args, indices=one)
+    short = deep_gemm.fp8_fp4_paged_mqa_logits((tensor(q, torch.float8_e4m3fn), None), *args, logits_dtype=torch.bfloat16, indices=one)
+    assert tuple(logits.shape) == tuple(short.shape) == (tokens, 720) and short.dtype == torch.bfloat16 and short.stride(0) % 512 == 0
+    for a, e in runs(indices):
+        n = max(0, lens[e - 1])
+        keys, scale = kv[table[a]].reshape(-1, dim)[:n], s[table[a]].reshape(-1)[:n]
+        want = np.einsum("nht,nh->nt", np.maximum(np.einsum("nhc,tc->nht", q[a:e, 0], keys), 0), w[a:e]) * scale
+        assert n == 0 or close(value(logits)[a:e, :n], want, 1e-6) and close(value(short)[a:e, :n], want, 3e-5), (a, e)
+
+
+def test_paged_metadata_varlen():
+    """Any number of tokens; the shares begin one after another at what a request's tokens read, and are about alike."""
+    for tokens, most in ((0, 1), (1, 1), (5000, 6), (9000, 40), (4097, 4097)):
+        indices = np.repeat(np.arange(tokens), rng.integers(1, most + 1, tokens))[:tokens].astype(np.int32) if most < tokens else np.zeros(tokens, np.int32)
+        lens = rng.integers(-100, 2000, tokens).astype(np.int32)
+        meta = deep_gemm.get_paged_mqa_logits_metadata(tensor(lens, torch.int32).view(tokens, 1), 64, 132, indices=tensor(indices, torch.int32)).numpy()
+        begins, done = {}, 0                                        # segments of 16 tokens; a split costs its tokens, in pairs, and one for its keys
+        for a, e in runs(indices):
+            for i in range(a, e, 16):
+                cost = -(-min(16, e - i) // 2) * 2 + 1
+                begins[i] = done, cost
+                done += cost * -(-max(0, int(lens[e - 1])) // 256)
+        at = [begins[t][0] + p * begins[t][1] for t, p in meta.tolist()] if tokens else [0] * 133
+        assert at[0] == 0 and at[-1] == done and at == sorted(at)
+        assert all(0 <= p * (done // 132) + min(p, done % 132) - x < 17 for p, x in enumerate(at)), "shares are even but for a split"
 
 
 # ---- others ------------------------------------------------------------------------------------------------------------
@@ -368,7 +444,7 @@ def test_symbols(monkeypatch):
                                  lambda: deep_gemm.get_k_grouped_mn_major_tma_aligned_packed_ue8m0_tensor(full(8, 64), word(2), [512, 512])],
         "mqa_logits": [lambda: deep_gemm.fp8_mqa_logits(byte(4, 32, 64), (byte(64, 64), full(64)), full(4, 32), word(4), word(4))],
         "paged_mqa_logits": [lambda: deep_gemm.fp8_paged_mqa_logits(byte(4, 1, 32, 64), torch.zeros((4, 64, 1, 68), dtype=torch.uint8), full(4, 32), word(4, 1),
-                                                                    word(4, 1), word(5, 2), 64)],
+                                                                    word(4, 1), word(5, 2), 64, indices=indices) for indices in (None, word(4))],
     }
     for part, functions in calls.items():
         for f in functions:
@@ -377,6 +453,7 @@ def test_symbols(monkeypatch):
             assert sum(part in s for s in seen) == 1, (part, seen)
     seen.clear()
     deep_gemm.get_paged_mqa_logits_metadata(word(4, 1), 64, 4)
+    deep_gemm.get_paged_mqa_logits_metadata(word(4, 1), 64, 4, word(4))
     assert not any("mqa_logits" in s for s in seen)
 
 

@@ -112,6 +112,9 @@ same("fp8_mqa_logits", lambda: (byte(16, 32, 64), (byte(256, 64), full(256)), fu
 same("fp8_fp4_mqa_logits", lambda: ((byte(16, 32, 64), None), (byte(256, 64), full(256)), full(16, 32), word(16), word(16), False, 100), logits_dtype=torch.bfloat16)
 same("get_paged_mqa_logits_metadata", lambda: (word(4, 1), 64, 132))
 same("fp8_paged_mqa_logits", lambda: (byte(4, 1, 64, 128), torch.zeros((20, 64, 1, 132), dtype=torch.uint8), full(4, 64), word(4, 1), word(4, 5), word(133, 2), 300))
+same("get_paged_mqa_logits_metadata", lambda: (word(4, 1), 64, 132, word(4)))
+same("fp8_paged_mqa_logits", lambda: (byte(4, 1, 64, 128), torch.zeros((20, 64, 1, 132), dtype=torch.uint8), full(4, 64), word(4, 1), word(4, 5), word(133, 2), 300,
+                                      False, word(4)))
 same("get_mn_major_tma_aligned_tensor", lambda: (full(64, 4),))
 same("get_mn_major_tma_aligned_tensor", lambda: (full(2, 65, 5),))
 same("m_grouped_fp8_gemm_nt_masked", lambda: ((byte(2, 64, 512), full(2, 64, 4)), groups(), half(2, 64, 128), word(2), 4))

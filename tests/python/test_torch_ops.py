@@ -27,10 +27,15 @@ def f(a, b, x):
 def logits(q, k, s, w, first, last):
     return torch.ops.dgk.fp8_mqa_logits(q, k, s, w, first, last) + 1
 
+def paged(q, cache, w, lens, table, who):
+    meta = torch.ops.dgk.get_paged_mqa_logits_metadata(lens, 64, 132, who)
+    return torch.ops.dgk.fp8_paged_mqa_logits(q, cache, w, lens, table, meta, 64, who)[:, :3] + 1
+
 a, b = torch.randn(16, 64, dtype=torch.bfloat16), torch.randn(8, 64, dtype=torch.bfloat16)
 byte = lambda *s: torch.randn(s).to(torch.float8_e4m3fn)
 word = lambda v: torch.full((4,), v, dtype=torch.int32)
-for function, args in ((f, (a, b, x)), (logits, (byte(4, 32, 64), byte(128, 64), torch.rand(128), torch.rand(4, 32), word(3), word(100)))):
+for function, args in ((f, (a, b, x)), (logits, (byte(4, 32, 64), byte(128, 64), torch.rand(128), torch.rand(4, 32), word(3), word(100))),
+                       (paged, (byte(4, 1, 32, 64), torch.zeros((4, 64, 1, 68), dtype=torch.uint8), torch.rand(4, 32), word(3).view(4, 1), word(1).view(4, 1), word(7)))):
     torch._dynamo.reset()
     got = torch.compile(function, fullgraph=True, backend="aot_eager")(*args)
     assert torch.equal(got, function(*args)), function

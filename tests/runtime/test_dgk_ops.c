@@ -152,6 +152,42 @@ static void block_scales(void)
     check(!bad, "its result");
 }
 
+/* Requests of two, one and three tokens: keys by the last token's length, pages of the first token's row. */
+static void varlen(void)
+{
+    enum { TOKENS = 6, HEADS = 32, DIM = 64, PAGES = 5, PAGE = 64, COLUMNS = 2 * PAGE, SHARES = 7 };
+    static const int32_t lens[TOKENS] = { 9, 100, 0, 128, -5, 70 }, indices[TOKENS] = { 3, 3, -1, 3, 3, 3 }, first[TOKENS] = { 0, 0, 2, 3, 3, 3 };
+    static const int32_t used[TOKENS] = { 100, 100, 0, 70, 70, 70 };
+    static const int32_t table[TOKENS][2] = { { 4, 1 }, { -1, -1 }, { -1, -1 }, { 0, 2 }, { 1, 1 }, { -7, 99 } };
+    static uint8_t ones[TOKENS * HEADS * DIM > PAGES * PAGE * DIM ? TOKENS * HEADS * DIM : PAGES * PAGE * DIM];
+    static float sf[PAGES * PAGE], w[TOKENS * HEADS], got[TOKENS * COLUMNS], again[TOKENS * COLUMNS];
+    int bad = 0;
+    memset(ones, 0x38, sizeof ones);
+    for (int i = 0; i < PAGES * PAGE; i++) sf[i] = (float)(i % 251 + 1);
+    for (int i = 0; i < TOKENS * HEADS; i++) w[i] = (float)(i / HEADS + 1);
+    dgk_tensor q = make("e4m3", ones, 3, TOKENS, HEADS, DIM), kv = make("e4m3", ones, 3, PAGES, PAGE, DIM), tsf = make("f32", sf, 2, PAGES, PAGE, 1);
+    dgk_tensor tw = make("f32", w, 2, TOKENS, HEADS, 1), len = make("i32", lens, 1, TOKENS, 1, 1), who = make("i32", indices, 1, TOKENS, 1, 1);
+    dgk_tensor pt = make("i32", table, 2, TOKENS, 2, 1), meta = make("i32", NULL, 2, SHARES + 1, 2, 1), l = make("f32", NULL, 2, TOKENS, COLUMNS, 1);
+    dgk_plan *p;
+    check(!dgk_paged_mqa_metadata_varlen(c, &len, &who, &meta, &p) && !run(p, NULL, 0), "a schedule of runs");
+    dgk_plan_free(p);
+    check(!dgk_paged_mqa_logits_varlen(c, &q, &kv, &tsf, &tw, &len, &who, &pt, &meta, &l, &p) && !run(p, NULL, 0) && !dgk_read(c, got, l.data, sizeof got),
+          "paged logits of runs");
+    for (int i = 0; i < TOKENS * COLUMNS; i++) {
+        int s = i / COLUMNS, t = i % COLUMNS;
+        bad += got[i] != (t < used[s] ? sf[table[first[s]][t / PAGE] * PAGE + t % PAGE] * DIM * HEADS * (float)(s + 1) : 0);
+    }
+    check(!bad, "their result, and nothing else");
+    dgk_tensor other = make("f32", NULL, 2, TOKENS, COLUMNS, 1);
+    check(!run(p, (uint64_t[]){ 0, 0, 0, 0, 0, 0, 0, 0, other.data }, 9) && !dgk_read(c, again, other.data, sizeof again) && !memcmp(again, got, sizeof got), "on another output");
+    dgk_plan_free(p);
+    who.shape[0] = TOKENS - 1;
+    check(dgk_paged_mqa_metadata_varlen(c, &len, &who, &meta, &p) && !p && strstr(dgk_error(), "'IDX'"), "an index too few");
+    check(dgk_paged_mqa_logits_varlen(c, &q, &kv, &tsf, &tw, &len, &who, &pt, &meta, &l, &p) && !p && strstr(dgk_error(), "'IDX'"), "in the logits, too");
+    who = make("i64", NULL, 1, TOKENS, 1, 1);
+    check(dgk_paged_mqa_logits_varlen(c, &q, &kv, &tsf, &tw, &len, &who, &pt, &meta, &l, &p) && !p && strstr(dgk_error(), "'IDX'"), "indices of 64 bits");
+}
+
 int main(void)
 {
     setenv("DGC_DISABLE_CACHE", "1", 1);
@@ -161,6 +197,7 @@ int main(void)
     scales();
     fp8();
     block_scales();
+    varlen();
     dgk_close(c);
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
