@@ -74,6 +74,7 @@ static void explain_field(const struct gen *g, const struct gen_field *f, struct
     if (f->plan->kind == FILL_CP_ASYNC && f->plan->unit < IR_ALIGN) buf_printf(out, " in pieces of %d bytes", f->plan->unit);
     buf_printf(out, ", contiguous along %s, %d rows of %d bytes", f->ir->axes[f->inner]->name, f->rows, f->span);
     if (f->panels > 1) buf_printf(out, " in %d panels", f->panels);
+    if (f->woven) buf_printf(out, ", woven as %s/2, %s, %s%%2", f->ir->axes[1]->name, f->ir->axes[0]->name, f->ir->axes[1]->name);
     if (f->share > 1) buf_printf(out, ", a part loaded by each of %d CTAs and multicast", f->share);
     if (f->half >= 0) buf_printf(out, ", half of it in each CTA");
     if (f->swizzle) buf_printf(out, ", swizzle %dB", f->swizzle);

@@ -64,6 +64,7 @@ struct gen_field {
     bool generic_write;       /* filled by st.shared */
     int map;                  /* image map index, -1: not by TMA */
     int map_order[5];         /* the tensor's dimension behind each of the map's */
+    bool woven;               /* rows in another order than its axes say (weave.c) */
     int half;                 /* second operand of a pair: the axis of whose tile this CTA holds half, -1: none */
     struct opd *starts;       /* coordinates of its pieces in the tensor, while the slot is filled (pipe.h, field_plan.piece) */
     struct opd *ahead;        /* those of the next slot, in a loop that looks them up a trip before; else NULL */
@@ -136,6 +137,7 @@ struct gen {
     struct combine *combine;  /* the combine whose parts meet inside a cluster (combine_cluster.c); NULL: none does */
     bool pair;                /* the two CTAs of a cluster multiply together; the first one's issuer does it (pair.c) */
     const char *no_pair;      /* why they do not, where they might */
+    bool woven;               /* some operand's rows are (weave.c) */
     bool failed;
     int maps_made;            /* tensor maps that roles make themselves (made.c) */
     int stage_spare;          /* bytes that were left over, for more buffers of TMA stores; -1: they did not fit */

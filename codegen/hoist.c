@@ -11,16 +11,17 @@
 #include <string.h>
 
 /* Registers of values kept over a loop, at most, and where products are asynchronous at least; among them, of what addresses are made
- * of; of what a loop computes with. */
-enum { MOST_HOISTED = 64, LEAST_HOISTED = 14, MOST_ADDRESS_REGS = 8, WORKING_REGS = 80 };
+ * of; of what a loop computes with, besides its sums: little where tensor cores read operands themselves, else their fragments, too. */
+enum { MOST_HOISTED = 64, LEAST_HOISTED = 14, MOST_ADDRESS_REGS = 8, WORKING_REGS = 30, FRAGMENT_REGS = 80 - WORKING_REGS };
 
 int hoist_room(struct gen *g)
 {
-    int warps = 0, all, least = g->family && g->family->async ? LEAST_HOISTED : 0; /* else fragments of operands take theirs */
+    bool async = g->family && g->family->async;
+    int warps = 0, all, least = async ? LEAST_HOISTED : 0;
     for (int i = 0; i < g->roles.n; i++) warps += g->roles.at[i].slot_warps;
     all = g->role->regs ? g->role->regs : 16384 / 32 / ((warps + 3) / 4 + !warps); /* a quarter of the registers to a quarter of the warps */
     if (all > 255) all = 255;
-    all -= tile_registers(g) + WORKING_REGS;
+    all -= tile_registers(g) + WORKING_REGS + (async ? 0 : FRAGMENT_REGS);
     return all < least ? least : all > MOST_HOISTED ? MOST_HOISTED : all;
 }
 
@@ -383,6 +384,18 @@ static void lift_loads(struct gen *g, struct work *w)
     move_kept(g, &tail, keep + (body + 1 - w->at));
 }
 
+/* Words that the loop takes apart: the assembler keeps them and both halves. */
+static bool taken_apart(const struct work *w, struct opd word)
+{
+    for (int i = w->at; i < w->end; i++) {
+        const struct lir_insn *in = &w->l->code.at[i];
+        if (!in->fmt || strncmp(in->fmt, "mov.b32 {", 9)) continue;
+        for (int k = 0; k < in->nargs; k++)
+            if (in->args[k].kind == OPD_REG && in->args[k].cls == word.cls && in->args[k].id == word.id) return true;
+    }
+    return false;
+}
+
 /* Loads of a kind that may leave the loop, as long as there is room for their values. */
 static void keep_loads(struct gen *g, struct work *w, const char *kind, char *keep)
 {
@@ -393,6 +406,7 @@ static void keep_loads(struct gen *g, struct work *w, const char *kind, char *ke
         if (keep[i - w->at] || !in->hoist || in->hoist > w->number || !is_load(in) || strncmp(mnemonic(in), kind, strlen(kind))) continue;
         if (!may_move(w, i)) continue;
         if (keep[twin_of(w, i) - w->at]) n = 0; /* it has its registers */
+        else if (n && taken_apart(w, in->args[first])) n *= 3;
         if (w->values + n > most) continue;
         w->values += n;
         keep_chain(w, i, keep);

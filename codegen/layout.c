@@ -251,26 +251,47 @@ struct layout *layout_blocked(struct arena *a, struct ir_axis *const *axes, int 
 
 /* ---- fragments */
 
-/* One side of an accumulator: axes flattened, the last fastest. first: index of its first axis in the layout. */
+/* One side of an accumulator: axes, or parts of them, flattened, the last fastest. */
 struct side {
-    struct ir_axis *const *axes;
-    int n, first;
+    int n;
+    struct {
+        int axis, extent, stride; /* of the layout; coordinates `stride` apart */
+    } part[IR_RANK + 1];
 };
 
-/* Adds a digit of a flattened side, split where it passes from one axis to the next. The outermost axis of more than one
+/* first: index in the layout of the side's first axis. */
+static struct side side_of(struct ir_axis *const *axes, int n, int first)
+{
+    struct side s = { .n = n };
+    for (int i = 0; i < n; i++) s.part[i].axis = first + i, s.part[i].extent = axes[i]->tile, s.part[i].stride = 1;
+    return s;
+}
+
+/* The last axis in pairs of coordinates: the pairs outermost, which of the two innermost. */
+static void weave(struct side *s)
+{
+    int last = s->n++, axis = s->part[last - 1].axis, extent = s->part[last - 1].extent;
+    memmove(s->part + 1, s->part, sizeof s->part[0] * (size_t)(last - 1));
+    s->part[0].axis = s->part[last].axis = axis;
+    s->part[0].extent = extent / 2;
+    s->part[0].stride = s->part[last].extent = 2;
+    s->part[last].stride = 1;
+}
+
+/* Adds a digit of a flattened side, split where it passes from one part to the next. The outermost part of more than one
  * coordinate may run past its tile (the excess is masked); the others must divide. */
 static bool add_flat(struct layout *l, enum lay_place place, const struct side *s, int extent, int stride)
 {
     int step = 1, outer = 0;
-    while (outer + 1 < s->n && s->axes[outer]->tile == 1) outer++;
-    for (int i = s->n - 1; i >= outer && extent > 1; step *= s->axes[i]->tile, i--) {
-        int size = step * s->axes[i]->tile;
+    while (outer + 1 < s->n && s->part[outer].extent == 1) outer++;
+    for (int i = s->n - 1; i >= outer && extent > 1; step *= s->part[i].extent, i--) {
+        int size = step * s->part[i].extent;
         if (i > outer && stride >= size) continue;
         if (stride % step) return false;
         if (i > outer && size % stride) return false;
         int n = i > outer && size / stride < extent ? size / stride : extent;
         if (extent % n) return false;
-        add(l, place, s->first + i, n, stride / step);
+        add(l, place, s->part[i].axis, n, stride / step * s->part[i].stride);
         extent /= n;
         stride *= n;
     }
@@ -290,11 +311,12 @@ struct frag_digit {
     int side, extent, stride;
 };
 
-static struct layout *fragment(struct arena *a, struct ir_axis *const *m_axes, int nm, struct ir_axis *const *n_axes, int nn,
-                               const struct frag_digit *d, int n)
+static struct layout *fragment_of(struct arena *a, struct ir_axis *const *m_axes, int nm, struct ir_axis *const *n_axes, int nn, bool woven,
+                                  const struct frag_digit *d, int n)
 {
     struct layout *l = new (a, struct layout);
-    struct side side[2] = { { m_axes, nm, 0 }, { n_axes, nn, nm } };
+    struct side side[2] = { side_of(m_axes, nm, 0), side_of(n_axes, nn, nm) };
+    if (woven) weave(&side[1]);
     assert(nm + nn <= IR_RANK);
     l->naxes = nm + nn;
     for (int i = 0; i < nm; i++) l->axes[i] = m_axes[i];
@@ -304,6 +326,12 @@ static struct layout *fragment(struct arena *a, struct ir_axis *const *m_axes, i
         else if (!add_flat(l, d[i].place, &side[d[i].side], d[i].extent, d[i].stride)) return NULL;
     }
     return finish(l);
+}
+
+static struct layout *fragment(struct arena *a, struct ir_axis *const *m_axes, int nm, struct ir_axis *const *n_axes, int nn,
+                               const struct frag_digit *d, int n)
+{
+    return fragment_of(a, m_axes, nm, n_axes, nn, false, d, n);
 }
 
 /* Registers within a fragment: two columns, two rows of 8, then atoms along N, then atoms along M. */
@@ -332,7 +360,7 @@ struct layout *layout_scales(struct arena *a, struct ir_axis *const *axes, int n
 }
 
 struct layout *layout_wgmma(struct arena *a, struct ir_axis *const *m_axes, int nm, struct ir_axis *const *n_axes, int nn,
-                            int groups, int m_blocks)
+                            bool woven, int groups, int m_blocks)
 {
     int n_atoms = (side_size(n_axes, nn) + 7) / 8;
     const struct frag_digit d[] = {
@@ -340,7 +368,7 @@ struct layout *layout_wgmma(struct arena *a, struct ir_axis *const *m_axes, int 
         { LAY_LANE, 1, 4, 2 },  { LAY_LANE, 0, 8, 1 },
         { LAY_WARP, 0, 4, 16 }, { LAY_WARP, 0, groups, 64 },
     };
-    return fragment(a, m_axes, nm, n_axes, nn, d, COUNT(d));
+    return fragment_of(a, m_axes, nm, n_axes, nn, woven, d, COUNT(d));
 }
 
 int layout_tmem_run(struct ir_axis *const *n_axes, int nn, int warps)

@@ -58,9 +58,10 @@ struct layout *layout_mma(struct arena *a, struct ir_axis *const *m_axes, int nm
 struct layout *layout_scales(struct arena *a, struct ir_axis *const *axes, int n, struct ir_axis *const *granules, int ng,
                              bool b, int wm, int wn, int atoms, int per);
 /* wgmma D: warpgroup w holds rows of blocks of 64, its warps 16 rows each; m_blocks blocks of 64 per warpgroup,
- * `groups` warpgroups along M (block b of group w covers rows (b*groups + w)*64 ..), N columns. */
+ * `groups` warpgroups along M (block b of group w covers rows (b*groups + w)*64 ..), N columns. woven: of the last N axis, pairs
+ * are outermost (weave.c). */
 struct layout *layout_wgmma(struct arena *a, struct ir_axis *const *m_axes, int nm, struct ir_axis *const *n_axes, int nn,
-                            int groups, int m_blocks);
+                            bool woven, int groups, int m_blocks);
 /* tcgen05.ld 32x32b: lane + 32*(warp%4) is the row, registers are columns. With 8 warps the second four take the second half
  * of the columns; or of each value of the outer axes, where half of all does not divide. layout_tmem_run: columns in a row
  * that one group of four takes. */

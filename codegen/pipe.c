@@ -499,6 +499,7 @@ static void fill_tma(struct gen *g, const struct gen_field *f, const struct ir_s
     for (int i = 0; i < m->rank; i++) {
         int axis = map_axis(f, i);
         start[i] = lir_in_reg(l, plan->made ? gen_origin(g, f->ir->axes[axis]) : index_start(g, s->expr->args[f->map_order[i]]), RC_B32);
+        if (f->woven) start[i] = weave_start(g, i, start[i]);
         if (axis >= 0 && axis == f->half) start[i] = lir_in_reg(l, lir_add(l, start[i], lir_mul(l, g->cta_rank, opd_imm(pipe_held(f, axis)))), RC_B32);
         if (axis < 0 || !i) continue;
         if (pipe_held(f, axis) / f->share > 256) slow = i; /* the slowest rows, in several boxes */

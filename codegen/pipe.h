@@ -38,6 +38,13 @@ bool pipe_consumed(const ir_block *b, const struct ir_pipe *p);
 /* Decides whether the two CTAs of a cluster multiply together (pair.c). Before fields have their layouts. */
 void pair_plan(struct gen *g, const struct field_use *uses);
 
+/* Decides whether second operands have their rows woven (weave.c). As early. */
+void weave_plan(struct gen *g, const struct field_use *uses);
+/* Gives a woven field's map, with the dimensions of pipe_map, one more: what the last row axis walks counts as two. */
+void weave_map(struct gen *g, struct image_map *m, int *order);
+/* Where a box begins along dimension i of such a map, for a coordinate of the tensor's. */
+struct opd weave_start(struct gen *g, int i, struct opd at);
+
 /* Fills a slot's field with computed elements (fill.c). */
 void fill_computed(struct gen *g, const struct gen_field *f, const struct ir_stmt *s);
 

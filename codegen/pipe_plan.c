@@ -390,6 +390,7 @@ static int field_map(struct gen *g, const struct gen_field *f, const struct ir_e
         m.box[i] = (uint32_t)pipe_box_rows(tile);
     }
     if (f->plan->piece && f->plan->piece_axis == f->inner) m.box[0] = (uint32_t)f->plan->piece;
+    if (f->woven) weave_map(g, &m, order);
     if (m.type == TY_f32 && !f->valued) m.type = TY_tf32; /* rounded on the way: tensor cores truncate */
     vec_push(g->arena, &g->image->maps, m);
     return g->image->maps.n - 1;
@@ -483,7 +484,7 @@ static void plan_field(struct gen *g, struct gen_field *f, struct field_use *u)
         for (int i = 0; i < f->ir->naxes; i++)
             if (f->ir->axes[i] == u->contracted) f->inner = i; /* K-major */
     f->generic_write = plan->kind == FILL_COMPUTED;
-    field_layout(f, u->mma || plan->kind == FILL_TMA, u->mma ? 2 : 8); /* a few rows have no conflicts of banks to avoid */
+    field_layout(f, u->mma || plan->kind == FILL_TMA, u->mma || g->woven ? 2 : 8); /* a few rows have no conflicts of banks to avoid, but where lanes read a row each */
     if (plan->kind == FILL_COMPUTED) {
         say_computed(g, f, u->fill);
         return;
@@ -713,6 +714,7 @@ void pipe_plan(struct gen *g)
     for (int i = 0; i < g->roles.n; i++)
         g->roles.at[i].single = g->roles.at[i].produces && !g->roles.at[i].consumes && !g->roles.at[i].has_mma;
     pair_plan(g, sc.uses);
+    weave_plan(g, sc.uses);
     for (int i = 0; i < fn->pipes.n; i++) {
         struct gen_pipe *p = fn->pipes.at[i]->cg;
         for (int k = 0; k < p->ir->fields.n; k++) {

@@ -42,7 +42,7 @@ static void place_acc(struct gen *g, struct gen_role *r, struct mma_acc *acc)
     acc->n_atoms = atoms / acc->wn;
     acc->rows_read = blocks * BLOCK_ROWS;
     acc->cols_read = atoms * 8;
-    struct layout *lay = layout_wgmma(g->arena, acc->m, acc->nm, acc->n, acc->nn, acc->wm, acc->m_atoms);
+    struct layout *lay = layout_wgmma(g->arena, acc->m, acc->nm, acc->n, acc->nn, false, acc->wm, acc->m_atoms);
     acc->layout = lay;
     if (!lay)
         gen_error(g, acc->var->span, "the axes of '%s' do not divide into blocks of 64 x 8 elements: all but the first on each side should have tiles of powers of two (say `by 16`)", acc->var->name);
@@ -382,7 +382,7 @@ static void emit_wgmma(struct gen *g, const struct stage *sg, int step, int bloc
 static struct opd *fragments(struct gen *g, struct mma_op *op)
 {
     struct mma_acc *acc = op->acc;
-    struct layout *lay = layout_wgmma(g->arena, op->a.mn, op->a.nmn, op->a.k, op->a.nk, acc->wm, acc->m_atoms);
+    struct layout *lay = layout_wgmma(g->arena, op->a.mn, op->a.nmn, op->a.k, op->a.nk, false, acc->wm, acc->m_atoms);
     if (lay && acc->wn > 1) lay->digit[lay->n++] = (struct lay_digit){ LAY_WARP, -1, acc->wn, 0 };
     return mma_register_fragments(g, op, lay, acc->m_atoms);
 }
