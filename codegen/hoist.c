@@ -384,7 +384,7 @@ static void lift_loads(struct gen *g, struct work *w)
     move_kept(g, &tail, keep + (body + 1 - w->at));
 }
 
-/* Words that the loop takes apart: the assembler keeps them and both halves. */
+/* Words that the loop takes apart: out of it, they take registers thrice, as the assembler keeps both halves, too. */
 static bool taken_apart(const struct work *w, struct opd word)
 {
     for (int i = w->at; i < w->end; i++) {
@@ -406,8 +406,7 @@ static void keep_loads(struct gen *g, struct work *w, const char *kind, char *ke
         if (keep[i - w->at] || !in->hoist || in->hoist > w->number || !is_load(in) || strncmp(mnemonic(in), kind, strlen(kind))) continue;
         if (!may_move(w, i)) continue;
         if (keep[twin_of(w, i) - w->at]) n = 0; /* it has its registers */
-        else if (n && taken_apart(w, in->args[first])) n *= 3;
-        if (w->values + n > most) continue;
+        if (w->values + n > (n && taken_apart(w, in->args[first]) ? LEAST_HOISTED / 3 : most)) continue;
         w->values += n;
         keep_chain(w, i, keep);
     }

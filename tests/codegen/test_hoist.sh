@@ -11,7 +11,7 @@ loop() {
          }' "$1"
 }
 # The kernel with the tiles that show it, which need not be those it has of its own.
-sed -e 's/^    on sm_90a .*/    on sm_90a { BR = {2, 8}; BS = BR; BT = {256, 512};/' -e 's/role math(warpgroups = H[^)]*)/role math(warpgroups = {2, 4})/' \
+sed -e 's/^    on sm_90a .*/    on sm_90a { BR = {2, 8}; BS = BR; BT = {256, 512};/' -e 's/role math(warpgroups = 2); role fill/role math(warpgroups = {2, 4}); role fill/' \
     kernels_dsl/mqa_logits.dgk >"$T/tiles.dgk"
 compile() {
     out=$1; shift

@@ -49,7 +49,7 @@ static void test_mma(struct arena *a)
 static void test_wgmma(struct arena *a)
 {
     struct ir_axis i = axis("i", 256), j = axis("j", 48), *m[] = { &i }, *n[] = { &j };
-    struct layout *l = layout_wgmma(a, m, 1, n, 1, 2, 2);
+    struct layout *l = layout_wgmma(a, m, 1, n, 1, false, 2, 2);
     bool right = layout_regs(l) == 48 && layout_warps(l) == 8;
     for (int w = 0; w < 8; w++)
         for (int lane = 0; lane < 32; lane++)
@@ -94,14 +94,22 @@ static void test_tmem(struct arena *a)
 static void test_flat(struct arena *a)
 {
     struct ir_axis t = axis("t", 64), r = axis("r", 2), h = axis("h", 32), *m[] = { &t }, *n[] = { &r, &h };
-    struct layout *l = layout_wgmma(a, m, 1, n, 2, 1, 1);
+    struct layout *l = layout_wgmma(a, m, 1, n, 2, false, 1, 1);
     bool right = l && layout_regs(l) == 32;
     for (int lane = 0; lane < 32 && right; lane++)
         for (int k = 0; k < 32; k++)
             right &= coord(l, k, lane, 0, 1) * 32 + coord(l, k, lane, 0, 2) == 8 * (k / 4) + lane % 4 * 2 + k % 2;
     CHECK(right);
+    l = layout_wgmma(a, m, 1, n, 2, true, 1, 1); /* columns h/2, r, h%2 */
+    right = l && layout_regs(l) == 32;
+    for (int lane = 0; lane < 32 && right; lane++)
+        for (int k = 0; k < 32; k++) {
+            int column = 8 * (k / 4) + lane % 4 * 2 + k % 2;
+            right &= coord(l, k, lane, 0, 1) == column / 2 % 2 && coord(l, k, lane, 0, 2) == column / 4 * 2 + column % 2;
+        }
+    CHECK(right);
     struct ir_axis g = axis("g", 10), *bad[] = { &r, &g };
-    CHECK(!layout_wgmma(a, m, 1, bad, 2, 1, 1));
+    CHECK(!layout_wgmma(a, m, 1, bad, 2, false, 1, 1));
 }
 
 /* Every element of the tile is held, and by one thread only but for replicas. */
