@@ -11,7 +11,7 @@
  * of its values. */
 #include "compiler/passes.h"
 
-enum { BLOCK_ROWS = 64, MOST_STRIPS = 8 };
+enum { BLOCK_ROWS = 64, MOST_STRIPS = 8, WORTH_HALVING = 4 };
 
 struct strips {
     struct pass_state *p;
@@ -162,16 +162,41 @@ static void copy_some(struct strips *t, const ir_block *b, int from, int to, int
         if ((b->at[i]->kind == S_mma && !b->at[i]->flag) == product) vec_push(t->p->arena, out, copy_stmt(t, b->at[i], part));
 }
 
-/* A run of statements about the axis, strip after strip. With a second place for the product it begins with, the next
- * strip's product is issued before the last is read. */
+/* The run makes its products anew and ends with what is stored of them: nothing of a strip is left for later. */
+static bool from_product_to_store(const ir_block *b, int from, int to)
+{
+    bool stores = false;
+    for (int i = from; i < to; i++) {
+        if (b->at[i]->kind == S_mma && b->at[i]->flag) return false;
+        stores |= b->at[i]->kind == S_store;
+    }
+    return stores;
+}
+
+/* Where a strip's statements go that has nothing to do when the axis ends before it. */
+static ir_block *unless_past(struct strips *t, int part, ir_block *out)
+{
+    struct arena *a = t->p->arena;
+    if (t->whole->exact) return out;
+    struct ir_stmt *s = ir_stmt(a, out, S_if, t->whole->span);
+    s->expr = ir_binary(a, E_lt, ir_leaf(a, E_origin, t->part[part]), ir_leaf(a, E_limit, t->part[part]));
+    return &s->body;
+}
+
+/* A run of statements about the axis, strip after strip; the second half of them where the axis reaches it. (A condition for each
+ * strip would keep its product from beginning while the strip before is stored.) With a second place for the product it begins with,
+ * the next strip's product is issued before the last is read. */
 static void copy_run(struct strips *t, const ir_block *b, int from, int to, ir_block *out)
 {
     bool ahead = b->at[from]->kind == S_mma && !b->at[from]->flag && b->at[from]->var->slots > 1;
     for (int i = from + 1; i < to; i++) ahead &= b->at[i]->kind != S_mma;
+    ir_block *into = out;
+    bool whole = t->n >= WORTH_HALVING && from_product_to_store(b, from, to);
     if (ahead) copy_some(t, b, from, to, 0, true, out);
     for (int part = 0; part < t->n; part++) {
         if (!ahead) {
-            for (int i = from; i < to; i++) vec_push(t->p->arena, out, copy_stmt(t, b->at[i], part));
+            if (whole && part == t->n / 2) into = unless_past(t, part, out);
+            for (int i = from; i < to; i++) vec_push(t->p->arena, into, copy_stmt(t, b->at[i], part));
             continue;
         }
         if (part + 1 < t->n) copy_some(t, b, from, to, part + 1, true, out);
