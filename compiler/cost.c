@@ -314,14 +314,14 @@ static bool read_ahead(const struct env *e, const struct ir_stmt *s)
     return s->flag && n == 1;
 }
 
-/* A cycle, of a tile on its way out: rows leave in boxes that are runs of 2^n elements wide; where those are short, each thread
- * stores what it holds. */
+/* A cycle, of a tile on its way out: rows leave in boxes of 32 bytes or more; where they are not whole ones, each thread stores what
+ * it holds. */
 static double out_bytes(const struct env *e, const struct ir_stmt *s)
 {
     const struct ir_expr *inner = s->tensor->rank ? s->index.at[s->tensor->inner] : NULL;
     if (!inner || inner->naxes != 1 || !target_has(e->t, HAS_TMA)) return STORE_BYTES;
     int tile = inner->axes[0]->tile;
-    return (tile & -tile) * type_bits(s->tensor->type) / 8 < BOX_BYTES ? DIRECT_BYTES : STORE_BYTES;
+    return tile * type_bits(s->tensor->type) % (8 * BOX_BYTES) ? DIRECT_BYTES : STORE_BYTES;
 }
 
 /* A tile that leaves at the end. What is added to D is added by memory, or to what was read ahead as far as buffers hold it. */

@@ -16,7 +16,7 @@
 #define UNIT_CYCLES 0.3       /* for each cp.async that threads of a multiprocessor issue: 8 instructions of each of 32 lanes, by four warps; */
 #define ELEMENT_CYCLES 1.15   /* for each element that they bring through registers */
 #define STORE_BYTES 80        /* a cycle, out of one multiprocessor */
-#define BOX_BYTES 64          /* of a row, the narrowest box that leaves as such; */
+#define BOX_BYTES 32          /* of a row, the narrowest box that it leaves in; */
 #define DIRECT_BYTES 10.5     /* a cycle, what threads store themselves */
 #define LANES 128             /* f32 operations a cycle */
 #define HALF_RATE 2           /* operations that take two */
