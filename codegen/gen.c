@@ -256,7 +256,7 @@ static int number_warps(struct gen *g)
     return warp;
 }
 
-enum { COPY_REGS = 40, LOOKUP_REGS = 56, TAIL_REGS = 56, COMPUTE_REGS = 96, MOST_REGS = 240 };
+enum { COPY_REGS = 40, LOOKUP_REGS = 56, TAIL_REGS = 64, COMPUTE_REGS = 96, MOST_REGS = 240 };
 
 static void count_reads(void *ctx, struct ir_expr *e)
 {
