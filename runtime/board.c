@@ -84,18 +84,9 @@ static enum dgk_status board_clock_stop(struct device *d, double *ms, struct fau
     return refuse(d, why);
 }
 
-static void *board_enter(struct device *d) { return d; }
-static void board_leave(struct device *d, void *before) { (void)d, (void)before; }
-
-static bool board_capturing(struct device *d, void *stream)
-{
-    (void)d, (void)stream;
-    return false;
-}
-
 static const struct device_ops ops = {
     board_close, board_alloc, board_release, board_write, board_read, board_fill, board_load, board_unload, board_encode_map, board_resident,
-    board_launch, board_sync, board_sync, board_clock_stop, board_enter, board_leave, board_capturing,
+    board_launch, board_sync, board_sync, board_clock_stop, device_enter_none, device_leave_none, device_captures_none,
 };
 
 /* "sm_90a,sms=114"; without a number, as many multiprocessors as the target's usual board has. */

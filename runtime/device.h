@@ -62,6 +62,11 @@ struct device_ops {
     bool (*capturing)(struct device *d, void *stream); /* whether the stream records a graph instead of running */
 };
 
+/* For devices that have no contexts to enter, and no streams that record. */
+void *device_enter_none(struct device *d);
+void device_leave_none(struct device *d, void *before);
+bool device_captures_none(struct device *d, void *stream);
+
 struct device {
     const struct device_ops *ops;
     struct device_props props;

@@ -126,19 +126,10 @@ static enum dgk_status emulator_clock_stop(struct device *d, double *ms, struct 
     return DGK_OK;
 }
 
-static void *emulator_enter(struct device *d) { return d; }
-static void emulator_leave(struct device *d, void *before) { (void)d, (void)before; }
-
-static bool emulator_capturing(struct device *d, void *stream)
-{
-    (void)d, (void)stream;
-    return false;
-}
-
 static const struct device_ops ops = {
     emulator_close, emulator_alloc, emulator_release, emulator_write, emulator_read, emulator_fill, emulator_load,
     emulator_unload, emulator_encode_map, emulator_resident, emulator_launch, emulator_sync, emulator_clock_start,
-    emulator_clock_stop, emulator_enter, emulator_leave, emulator_capturing,
+    emulator_clock_stop, device_enter_none, device_leave_none, device_captures_none,
 };
 
 static enum dgk_status find_chip(const char *target, struct emu_config *c, struct device_props *p, struct fault *why)
