@@ -111,6 +111,7 @@ static int sloped_unit(const struct env *e, const struct ir_field *f, const stru
     int64_t by;
     int along = -1, unit = 0;
     bool sloped = false;
+    if (read->args[read->tensor->inner]->naxes < 2) return 0; /* one axis walks the row, another goes from row to row */
     if (slopes_of(&scratch, f, read->args[read->tensor->inner], &s)) {
         for (int i = 0; i < f->naxes; i++) {
             bool one = s.by[i] && ir_const_int(s.by[i], &by) && by == 1;

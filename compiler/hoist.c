@@ -176,9 +176,25 @@ static void note_block(struct uses *u, struct ir_stmt *const *at, int n)
     }
 }
 
+static void note_any(void *ctx, struct ir_expr *e)
+{
+    bool *any = ctx;
+    *any |= e->kind == E_read && !e->naxes && e->tensor->dir == 0;
+}
+
+static bool reads_numbers(const struct ir_stmt *s)
+{
+    bool any = false;
+    ir_walk_stmt(s, note_any, &any);
+    ir_walk(&s->body, note_any, &any);
+    ir_walk(&s->other, note_any, &any);
+    return any;
+}
+
 /* Reads of the first of n statements that these n make more than once: before it. */
 static void share(struct pass_state *p, struct ir_stmt **at, int n, ir_block *before)
 {
+    if (!reads_numbers(at[0])) return;
     struct arena scratch = {0};
     struct hoist h = {.p = p, .before = before};
     struct uses u = {.h = &h, .first = true};
