@@ -71,6 +71,30 @@ def cache(lab, pages):
     return out.view(pages, PAGE, 1, DIM + 4)
 
 
+def split(t, pages):
+    """Values [pages, PAGE, DIM] and scales [pages, PAGE] of a cache, in place."""
+    flat = pages.view(-1, PAGE * (DIM + 4))
+    return flat[:, :PAGE * DIM].unflatten(1, (PAGE, DIM)).view(t.float8_e4m3fn), flat[:, PAGE * DIM:].view(t.float32)
+
+
+def sample(n):
+    """CHECKED of n numbers, or fewer, first and last among them."""
+    return sorted({round(i * (n - 1) / (CHECKED - 1)) for i in range(CHECKED)})
+
+
+def worst_distance(case, rows):
+    """The largest distance of rows, each (row of the page table, keys, queries, weights, results); NaN where one is."""
+    worst = 0.0
+    for row, n, q, w, got in rows:
+        numbers = case.table[row, :-(-n // PAGE)].long()
+        keys, scales = case.values[numbers].reshape(-1, DIM)[:n], case.scales[numbers].reshape(-1)[:n]
+        d = difference(got[:, :n], case.lab.scores(q, keys, w) * scales)
+        if d != d:
+            return d
+        worst = max(worst, d)
+    return worst
+
+
 class Case:
     def __init__(self, lab, s):
         t = lab.torch
@@ -90,9 +114,7 @@ class Case:
         self.bytes = self.q.numel() + 4 * self.w.numel() + tokens * (DIM + 4 + 4 * next_n)
         stride = -(-self.width // 256) * 256
         self.out = lab.empty(batch * next_n, stride)[:, :self.width]
-        flat = self.cache.view(-1, PAGE * (DIM + 4))
-        self.values = flat[:, :PAGE * DIM].unflatten(1, (PAGE, DIM)).view(t.float8_e4m3fn)
-        self.scales = flat[:, PAGE * DIM:].view(t.float32)
+        self.values, self.scales = split(t, self.cache)
         self.sides = {side: lambda k=k: self._own(k) for side, k in lab.ours("dgc", "paged_mqa_logits.dgk", "paged_mqa_logits").items()}
         self.meta = lab.empty(lab.sms() + 1, 2, dtype="int32")
         lab.plan(LEN=self.lens, META=self.meta)
@@ -111,19 +133,11 @@ class Case:
 
     def check(self, side):
         """The largest distance of some sequences, first and last among them."""
-        s, worst = self.s, 0.0
+        s = self.s
         self.out.fill_(float("nan"))
         got = self.sides[side]().unflatten(0, (s["batch"], s["next_n"]))
         w = self.w.view(s["batch"], s["next_n"], s["H"])
-        for b in sorted({round(i * (s["batch"] - 1) / (CHECKED - 1)) for i in range(CHECKED)}):
-            n = int(self.lens[b, -1])
-            numbers = self.table[b, :-(-n // PAGE)].long()
-            keys, scales = self.values[numbers].reshape(-1, DIM)[:n], self.scales[numbers].reshape(-1)[:n]
-            d = difference(got[b, :, :n], self.lab.scores(self.q[b], keys, w[b]) * scales)
-            worst = max(worst, d) if d == d else d
-            if d != d:
-                break
-        return worst
+        return worst_distance(self, ((b, int(self.lens[b, -1]), self.q[b], w[b], got[b]) for b in sample(s["batch"])))
 
 
 def case(lab, s):

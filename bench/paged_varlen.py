@@ -1,8 +1,7 @@
 """Paged logits of requests with varying numbers of tokens (`indices`), 1 to `most` of each; keys as in paged_mqa_logits.py. Beside them the
 same tokens as requests of their own, which read the keys anew for every token: `dgc_rows`. Schedules are made before and not timed."""
 
-from lab import difference
-from paged_mqa_logits import CHECKED, DIM, MOST_TOKENS, PAGE, PEAK, TOLERANCE, cache, page_table  # noqa: F401
+from paged_mqa_logits import DIM, MOST_TOKENS, PAGE, PEAK, TOLERANCE, cache, page_table, sample, split, worst_distance  # noqa: F401
 from report import Mark, copy_share, speedup
 
 TITLE = "paged logits with indices, fp8, D = 128; the same tokens as requests of their own; DeepGEMM (sm_100); GB/s against a copy's"
@@ -55,9 +54,7 @@ class Case:
         self.bytes = self.q.numel() + 4 * self.w.numel() + read * (DIM + 4) + 4 * written
         self.width = int(pages.max()) * PAGE
         self.out = lab.empty(tokens, -(-self.width // 256) * 256)[:, :self.width]
-        flat = self.cache.view(-1, PAGE * (DIM + 4))
-        self.values = flat[:, :PAGE * DIM].unflatten(1, (PAGE, DIM)).view(t.float8_e4m3fn)
-        self.scales = flat[:, PAGE * DIM:].view(t.float32)
+        self.values, self.scales = split(t, self.cache)
         self.meta, self.rows_meta = lab.empty(lab.sms() + 1, 2, dtype="int32"), lab.empty(lab.sms() + 1, 2, dtype="int32")
         lab.dgk.kernel("paged_mqa_logits.dgk", "paged_plan_varlen")(LEN=self.lens, IDX=self.who, META=self.meta)
         lab.plan(LEN=self.lens.unsqueeze(1), META=self.rows_meta)
@@ -84,17 +81,9 @@ class Case:
     def check(self, side):
         """The largest distance of some requests, first and last among them."""
         self.out.fill_(float("nan"))
-        got, worst = self.sides[side](), 0.0
-        runs = list(zip([0, *self.ends], self.ends))
-        for a, e in (runs[round(i * (len(runs) - 1) / (CHECKED - 1))] for i in range(CHECKED)):
-            n = int(self.lens[a])
-            numbers = self.table[a, :-(-n // PAGE)].long()
-            keys, scales = self.values[numbers].reshape(-1, DIM)[:n], self.scales[numbers].reshape(-1)[:n]
-            d = difference(got[a:e, :n], self.lab.scores(self.q[a:e], keys, self.w[a:e]) * scales)
-            worst = max(worst, d) if d == d else d
-            if d != d:
-                break
-        return worst
+        got, runs = self.sides[side](), list(zip([0, *self.ends], self.ends))
+        some = (runs[i] for i in sample(len(runs)))
+        return worst_distance(self, ((a, int(self.lens[a]), self.q[a:e], self.w[a:e], got[a:e]) for a, e in some))
 
 
 def case(lab, s):
