@@ -10,15 +10,6 @@
 
 /* ---- which variables */
 
-static bool assigned(const ir_block *b, const struct ir_var *v)
-{
-    for (int i = 0; i < b->n; i++) {
-        const struct ir_stmt *s = b->at[i];
-        if (s->var == v || assigned(&s->body, v) || assigned(&s->other, v)) return true;
-    }
-    return false;
-}
-
 static bool is_saved(const struct parts_at *p, const struct ir_var *v)
 {
     for (int i = 0; i < p->saved.n; i++)
@@ -30,7 +21,7 @@ static void find_in_expr(struct gen *g, const struct ir_stmt *combine, const str
 {
     if (!e) return;
     inside |= e->kind == E_parts;
-    if (inside && e->kind == E_get && !is_saved(p, e->var) && !assigned(&combine->body, e->var)) {
+    if (inside && e->kind == E_get && !is_saved(p, e->var) && !ir_sets(&combine->body, e->var)) {
         struct parts_saved s = { .var = e->var };
         if (type_bits(e->var->type) == 64) gen_error(g, e->var->span, "'%s' is of 64 bits; what parts hand over has at most 32", e->var->name);
         vec_push(g->arena, &p->saved, s);
@@ -240,16 +231,10 @@ struct opd *combine_parts(struct gen *g, const struct ir_expr *e, const struct l
 /* ---- the statement */
 
 /* As many blocks, and counters, as there are tasks: a tile's parts are tasks of their own. */
-static struct hexpr times_tasks(struct gen *g, struct span at, int bytes, int64_t start)
+static struct hexpr times_tasks(struct gen *g, struct span at, int bytes)
 {
     struct hexpr tasks = gen_host_expr(g, g->fn->tasks, at, "the number of parts");
-    struct hexpr_code *c = new_n(g->arena, struct hexpr_code, tasks.n + 4);
-    if (tasks.n) memcpy(c, tasks.at, sizeof *c * (size_t)tasks.n);
-    c[tasks.n] = (struct hexpr_code){ HEX_CONST, (int64_t)bytes * (g->fn->cluster > 1 ? g->fn->cluster : 1) };
-    c[tasks.n + 1] = (struct hexpr_code){ HEX_MUL, 0 };
-    c[tasks.n + 2] = (struct hexpr_code){ HEX_CONST, start };
-    c[tasks.n + 3] = (struct hexpr_code){ HEX_ADD, 0 };
-    return (struct hexpr){ c, tasks.n + 4 };
+    return hexpr_then(g->arena, tasks, HEX_MUL, (int64_t)bytes * (g->fn->cluster > 1 ? g->fn->cluster : 1));
 }
 
 static struct opd arrive(struct gen *g, struct opd tile, struct opd parts)
@@ -283,8 +268,8 @@ static void over_memory(struct gen *g, struct ir_stmt *s)
         return;
     }
     p->bytes = place_saved(g, p);
-    g->image->scratch_bytes = times_tasks(g, s->span, p->bytes, 0);
-    g->image->counter_bytes = times_tasks(g, s->span, 4, 0);
+    g->image->scratch_bytes = times_tasks(g, s->span, p->bytes);
+    g->image->counter_bytes = times_tasks(g, s->span, 4);
 
     struct opd part = gen_scalar(g, s->expr), parts = scalar_copy(g, gen_scalar(g, s->expr2), TY_i32), tile = gen_scalar(g, s->expr3);
     p->parts = parts;

@@ -90,17 +90,17 @@ static struct opd bytes_inside(const struct rows *r, const struct unit *u, int u
         if (d != r->t->inner || ir_divisor(r->g->fn, r->t->dim[d]) % r->per_unit == 0) continue;
         bytes = lir_min(l, lir_mul(l, lir_sub(l, size, u->at[d]), opd_imm(r->f->elem_bits / 8)), bytes);
     }
-    return lir_in_reg(l, lir_sel(l, inside, bytes, opd_imm(0), RC_B32), RC_B32);
+    return lir_sel(l, inside, bytes, opd_imm(0), RC_B32);
 }
 
 /* number: the unit's, in row order, where it may be past the last; else none. */
 static void copy_unit(const struct rows *r, const struct unit *u, int unit, struct opd number)
 {
     struct lir *l = r->g->l;
-    struct opd policy = gen_policy(r->g, r->t), bytes = bytes_inside(r, u, unit);
+    struct opd bytes = bytes_inside(r, u, unit);
     int skip = opd_none(number) ? -1 : lir_label(l);
     if (skip >= 0) lir_emit(l, "@%r bra %l", lir_cmp(l, "ge", number, opd_imm(r->f->rows * r->units_row)), skip);
-    lir_emit(l, "cp.async.%s.shared.global%s [%r], [%r], %d, %r%o", unit == 16 ? "cg" : "ca", gen_hint(policy), u->to, u->from, unit, bytes, policy);
+    pipe_cp_async(r->g, r->t, u->to, u->from, unit, bytes);
     if (skip >= 0) lir_place(l, skip);
 }
 

@@ -58,13 +58,6 @@ struct hexpr gen_host_expr(struct gen *g, const struct ir_expr *e, struct span a
     return (struct hexpr){ v.at, v.n };
 }
 
-static struct hexpr host_const(struct gen *g, int64_t v)
-{
-    struct hexpr_code *c = new(g->arena, struct hexpr_code);
-    *c = (struct hexpr_code){ HEX_CONST, v };
-    return (struct hexpr){ c, 1 };
-}
-
 /* ---- the image: arguments, conditions, parameters ---- */
 
 static int dim_named(const struct ir_fn *fn, const char *text)
@@ -484,13 +477,7 @@ static void image_finish(struct gen *g, int warps)
     im->kernel = g->fn->name;
     im->target = g->target->name;
     im->tasks = gen_host_expr(g, g->fn->tasks, g->fn->span, "the number of tasks");
-    if (g->fn->cluster > 1 && g->fn->tasks) {
-        struct hexpr_code *c = new_n(g->arena, struct hexpr_code, im->tasks.n + 2);
-        memcpy(c, im->tasks.at, sizeof *c * (size_t)im->tasks.n);
-        c[im->tasks.n] = (struct hexpr_code){ HEX_CONST, g->fn->cluster };
-        c[im->tasks.n + 1] = (struct hexpr_code){ HEX_MUL, 0 };
-        im->tasks = (struct hexpr){ c, im->tasks.n + 2 };
-    }
+    if (g->fn->cluster > 1 && g->fn->tasks) im->tasks = hexpr_then(g->arena, im->tasks, HEX_MUL, g->fn->cluster);
     im->persistent = g->fn->persistent || !g->fn->tasks;
     im->cluster = (uint32_t)(g->fn->cluster > 1 ? g->fn->cluster : 1);
     im->threads = (uint32_t)warps * 32;
@@ -499,8 +486,8 @@ static void image_finish(struct gen *g, int warps)
     int by_smem = (g->target->smem_bytes + 1024) / (g->smem_used + 1024), by_threads = 1536 / (warps * 32);
     im->ctas_per_sm = by_smem < by_threads ? by_smem : by_threads;
     if (im->ctas_per_sm < 1 || g->family) im->ctas_per_sm = 1;
-    if (!im->scratch_bytes.n) im->scratch_bytes = host_const(g, 0);
-    if (!im->counter_bytes.n) im->counter_bytes = host_const(g, 0);
+    if (!im->scratch_bytes.n) im->scratch_bytes = hexpr_const(g->arena, 0);
+    if (!im->counter_bytes.n) im->counter_bytes = hexpr_const(g->arena, 0);
 }
 
 /* Memory that nothing took is worth another attempt, once: stores get more buffers. */

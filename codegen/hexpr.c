@@ -31,6 +31,22 @@ static int64_t apply(enum hexpr_op op, int64_t a, int64_t b)
     }
 }
 
+struct hexpr hexpr_const(struct arena *a, int64_t v)
+{
+    struct hexpr_code *c = new(a, struct hexpr_code);
+    *c = (struct hexpr_code){ HEX_CONST, v };
+    return (struct hexpr){ c, 1 };
+}
+
+struct hexpr hexpr_then(struct arena *a, struct hexpr x, enum hexpr_op op, int64_t v)
+{
+    struct hexpr_code *c = new_n(a, struct hexpr_code, x.n + 2);
+    if (x.n) memcpy(c, x.at, sizeof *c * (size_t)x.n);
+    c[x.n] = (struct hexpr_code){ HEX_CONST, v };
+    c[x.n + 1] = (struct hexpr_code){ op, 0 };
+    return (struct hexpr){ c, x.n + 2 };
+}
+
 static int64_t leaf(const struct hexpr_code *c, const struct hexpr_env *env)
 {
     switch (c->op) {

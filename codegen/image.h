@@ -113,6 +113,9 @@ struct hexpr_env {
     int64_t units;
 };
 int64_t hexpr_eval(const struct hexpr *e, const struct hexpr_env *env);
+/* A constant; and x, a constant, and what becomes of both: 3 * n is hexpr_then(a, n, HEX_MUL, 3). */
+struct hexpr hexpr_const(struct arena *a, int64_t v);
+struct hexpr hexpr_then(struct arena *a, struct hexpr x, enum hexpr_op op, int64_t v);
 /* "cdiv(M, 128) * cdiv(N, 256)": for explain and messages. */
 void hexpr_print(const struct hexpr *e, const struct image *im, struct buf *out);
 

@@ -36,13 +36,6 @@ struct made {
 
 /* ---- which fields ---- */
 
-static bool sets(const ir_block *b, const struct ir_var *v)
-{
-    for (int i = 0; i < b->n; i++)
-        if (b->at[i]->var == v || sets(&b->at[i]->body, v) || sets(&b->at[i]->other, v)) return true;
-    return false;
-}
-
 static void find_binds(const ir_block *b, const struct ir_axis *x, struct ir_expr *lo, int *n, struct span_of *s)
 {
     for (int i = 0; i < b->n; i++) {
@@ -60,7 +53,7 @@ static bool of_task(struct gen *g, const struct gen_role *r, const struct ir_exp
     int n = 0;
     switch ((int)e->kind) {
     case E_read: case E_slot: case E_element: case E_coord: case E_call: case E_reduce: case E_parts: case E_thread: case E_rank: return false;
-    case E_get: return !e->var->naxes && !sets(&r->ir->body, e->var);
+    case E_get: return !e->var->naxes && !ir_sets(&r->ir->body, e->var);
     case E_origin: case E_limit: find_binds(&r->ir->body, e->axis, NULL, &n, &s); return !n && !e->axis->of;
     default:
         for (int i = 0; i < e->nargs; i++)
@@ -131,15 +124,12 @@ static void take_back(struct gen *g, struct gen_field *f)
 static int template(struct gen *g, struct gen_field *f, const struct ir_tensor *t)
 {
     struct image_map m = { .arg = t->id, .type = t->type, .swizzle = f->swizzle, .pack = 1 };
-    struct hexpr_code *one = new_n(g->arena, struct hexpr_code, 1), *step = new_n(g->arena, struct hexpr_code, 1);
-    *one = (struct hexpr_code){ HEX_CONST, 1 };
-    *step = (struct hexpr_code){ HEX_CONST, IR_ALIGN };
     f->map_order[m.rank++] = f->inner;
     for (int i = f->ir->naxes - 1; i >= 0; i--)
         if (i != f->inner) f->map_order[m.rank++] = i;
     for (int i = 0; i < m.rank; i++) {
-        m.size[i] = (struct hexpr){ one, 1 };
-        m.stride[i] = (struct hexpr){ i ? step : one, 1 };
+        m.size[i] = hexpr_const(g->arena, 1);
+        m.stride[i] = hexpr_const(g->arena, i ? IR_ALIGN : 1);
         m.box[i] = (uint32_t)(i ? pipe_box_rows(pipe_held(f, f->map_order[i])) : f->per_panel);
     }
     if (m.type == TY_f32 && !f->valued) m.type = TY_tf32;
@@ -152,11 +142,7 @@ static struct hexpr workspace(struct gen *g, int maps)
 {
     bool persistent = g->fn->persistent || !g->fn->tasks;
     struct hexpr ctas = gen_host_expr(g, persistent ? NULL : g->fn->tasks, g->fn->span, "the number of tasks");
-    struct hexpr_code *c = new_n(g->arena, struct hexpr_code, ctas.n + 2);
-    memcpy(c, ctas.at, sizeof *c * (size_t)ctas.n);
-    c[ctas.n] = (struct hexpr_code){ HEX_CONST, (int64_t)maps * IN_TURN * MAP_BYTES * (g->fn->cluster > 1 ? g->fn->cluster : 1) };
-    c[ctas.n + 1] = (struct hexpr_code){ HEX_MUL, 0 };
-    return (struct hexpr){ c, ctas.n + 2 };
+    return hexpr_then(g->arena, ctas, HEX_MUL, (int64_t)maps * IN_TURN * MAP_BYTES * (g->fn->cluster > 1 ? g->fn->cluster : 1));
 }
 
 /* One that is taken back takes others of its role along. */

@@ -536,6 +536,13 @@ static void fill_made(struct gen *g, const struct gen_field *f, const struct ir_
     eval_release(g, mark);
 }
 
+/* See pipe.h. */
+void pipe_cp_async(struct gen *g, const struct ir_tensor *t, struct opd to, struct opd from, int unit, struct opd bytes)
+{
+    struct opd policy = gen_policy(g, t), count = lir_in_reg(g->l, bytes, RC_B32);
+    lir_emit(g->l, "cp.async.%s.shared.global%s [%r], [%r], %d, %r%o", unit == 16 ? "cg" : "ca", gen_hint(policy), to, from, unit, count, policy);
+}
+
 /* Units of the field in row order, dealt to the producer's threads. What lies outside the tensor becomes zero
  * through cp.async's source size. */
 static void fill_cp_async(struct gen *g, const struct gen_field *f, const struct ir_stmt *s)
@@ -545,7 +552,7 @@ static void fill_cp_async(struct gen *g, const struct gen_field *f, const struct
     const struct ir_expr *read = s->expr;
     const struct ir_tensor *t = read->tensor;
     int threads = g->role->warps * 32, per_chunk = plan->unit * 8 / f->elem_bits, chunks_row = f->cols / per_chunk, chunks = f->rows * chunks_row;
-    struct opd start[IR_RANK], size[IR_RANK], policy = gen_policy(g, t);
+    struct opd start[IR_RANK], size[IR_RANK];
     for (int d = 0; d < t->rank; d++) {
         start[d] = index_start(g, read->args[d]);
         size[d] = gen_scalar(g, t->dim[d]);
@@ -579,8 +586,7 @@ static void fill_cp_async(struct gen *g, const struct gen_field *f, const struct
         struct opd busy = chunks - first < threads ? lir_cmp(l, "lt", n, opd_imm(chunks)) : opd_imm(1);
         int skip;
         guard(g, busy, &skip);
-        const char *cache = plan->unit == 16 ? "cg" : "ca";
-        lir_emit(l, "cp.async.%s.shared.global%s [%r], [%r], %d, %r%o", cache, gen_hint(policy), to, address, plan->unit, lir_in_reg(l, bytes, RC_B32), policy);
+        pipe_cp_async(g, t, to, address, plan->unit, bytes);
         unguard(g, skip);
     }
 }

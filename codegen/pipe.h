@@ -48,6 +48,9 @@ struct opd weave_start(struct gen *g, int i, struct opd at);
 /* Fills a slot's field with computed elements (fill.c). */
 void fill_computed(struct gen *g, const struct gen_field *f, const struct ir_stmt *s);
 
+/* A thread's copy of a unit of t: `bytes` of it, the rest zeros. */
+void pipe_cp_async(struct gen *g, const struct ir_tensor *t, struct opd to, struct opd from, int unit, struct opd bytes);
+
 /* Fills it by cp.async where its rows are sloped (fill_rows.c). */
 void fill_rows(struct gen *g, const struct gen_field *f, const struct ir_stmt *s);
 

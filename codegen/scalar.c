@@ -313,11 +313,7 @@ static int shared_elements(struct gen *g, const struct ir_shared *s)
 static void require_room(struct gen *g, const struct ir_shared *s, int elements)
 {
     struct image_require r = { .cond = gen_host_expr(g, s->dim[0], s->span, "the size of a shared array"), .span = s->span };
-    struct hexpr_code *c = new_n(g->arena, struct hexpr_code, r.cond.n + 2);
-    if (r.cond.n) memcpy(c, r.cond.at, sizeof *c * (size_t)r.cond.n);
-    c[r.cond.n] = (struct hexpr_code){ HEX_CONST, elements };
-    c[r.cond.n + 1] = (struct hexpr_code){ HEX_LE, 0 };
-    r.cond = (struct hexpr){ c, r.cond.n + 2 };
+    r.cond = hexpr_then(g->arena, r.cond, HEX_LE, elements);
     r.text = arena_printf(g->arena, "shared %s has at most %d elements", s->name, elements);
     vec_push(g->arena, &g->image->requires, r);
 }

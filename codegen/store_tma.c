@@ -575,15 +575,14 @@ static void await_old(struct gen *g, struct store_ahead *a)
 bool store_by_tma(struct gen *g, struct ir_stmt *s, const struct layout *lay)
 {
     struct box own;
-    struct panel *panels;
     struct store_ahead *a = g->role->ahead && g->role->ahead->s == s ? g->role->ahead : NULL;
+    struct panel *panels = a ? a->panels : NULL;
     struct box *b = a ? &a->box : &own;
     if (!a && !plan_box(g, s, lay, &own)) return false;
     int n = a ? a->n : list_panels(g, s, b, &panels), stage = a ? a->stage : stage_buffers(g, &own);
     struct sender sd = sender_of(g, s, b, stage);
     bool follows = !a && g->role->stage_at >= 0; /* the buffers are in turn from the store before */
     sd.next = follows ? g->role->stage_next : 0;
-    if (a) panels = a->panels;
     struct opd *v = gen_tile(g, s->expr, b->lay);
     struct layout *mine = layout_project(g->arena, b->lay, s->expr->axes, s->expr->naxes);
     if (a) await_old(g, a);

@@ -104,20 +104,9 @@ void weave_plan(struct gen *g, const struct field_use *uses)
 
 /* ---- the map */
 
-static struct hexpr times(struct gen *g, struct hexpr x, enum hexpr_op op, int64_t n)
-{
-    struct hexpr_code *c = new_n(g->arena, struct hexpr_code, x.n + 2);
-    memcpy(c, x.at, sizeof *c * (size_t)x.n);
-    c[x.n] = (struct hexpr_code){ HEX_CONST, n };
-    c[x.n + 1] = (struct hexpr_code){ op, 0 };
-    return (struct hexpr){ c, x.n + 2 };
-}
-
 void weave_map(struct gen *g, struct image_map *m, int *order)
 {
     struct hexpr size = m->size[LOW], stride = m->stride[LOW];
-    struct hexpr_code *two = new (g->arena, struct hexpr_code);
-    *two = (struct hexpr_code){ HEX_CONST, PAIR };
     for (int i = m->rank++; i > HIGH; i--) {
         order[i] = order[i - 1];
         m->size[i] = m->size[i - 1];
@@ -125,10 +114,10 @@ void weave_map(struct gen *g, struct image_map *m, int *order)
         m->box[i] = m->box[i - 1];
     }
     order[HIGH] = order[LOW];
-    m->size[HIGH] = times(g, size, HEX_DIV, PAIR);
-    m->stride[HIGH] = times(g, stride, HEX_MUL, PAIR);
+    m->size[HIGH] = hexpr_then(g->arena, size, HEX_DIV, PAIR);
+    m->stride[HIGH] = hexpr_then(g->arena, stride, HEX_MUL, PAIR);
     m->box[HIGH] = m->box[LOW] / PAIR;
-    m->size[LOW] = (struct hexpr){ two, 1 };
+    m->size[LOW] = hexpr_const(g->arena, PAIR);
     m->box[LOW] = PAIR;
 }
 

@@ -311,7 +311,6 @@ static void begin_role(struct gen *g)
 
 /* ---- mma ---- */
 
-
 static uint32_t swizzle_code(int swizzle) { return swizzle == 128 ? 1 : swizzle == 64 ? 2 : swizzle == 32 ? 3 : 0; }
 
 static struct opd describe(struct gen *g, struct mma_op *op, struct mma_operand *o, struct opd group, int group_mn)

@@ -152,10 +152,13 @@ struct uses {
     bool first;                      /* in the first statement: new ones are noted */
 };
 
+/* One number of an input. */
+static bool reads_number(const struct ir_expr *e) { return e->kind == E_read && !e->naxes && e->tensor->dir == 0; }
+
 static void note(void *ctx, struct ir_expr *e)
 {
     struct uses *u = ctx;
-    if (e->kind != E_read || e->naxes || e->tensor->dir != 0 || e == u->fill || !stays(u->h, e)) return;
+    if (!reads_number(e) || e == u->fill || !stays(u->h, e)) return;
     for (int i = 0; i < u->reads.n; i++)
         if (ir_same(u->reads.at[i], e)) {
             u->times.at[i]++;
@@ -179,22 +182,15 @@ static void note_block(struct uses *u, struct ir_stmt *const *at, int n)
 static void note_any(void *ctx, struct ir_expr *e)
 {
     bool *any = ctx;
-    *any |= e->kind == E_read && !e->naxes && e->tensor->dir == 0;
-}
-
-static bool reads_numbers(const struct ir_stmt *s)
-{
-    bool any = false;
-    ir_walk_stmt(s, note_any, &any);
-    ir_walk(&s->body, note_any, &any);
-    ir_walk(&s->other, note_any, &any);
-    return any;
+    *any |= reads_number(e);
 }
 
 /* Reads of the first of n statements that these n make more than once: before it. */
 static void share(struct pass_state *p, struct ir_stmt **at, int n, ir_block *before)
 {
-    if (!reads_numbers(at[0])) return;
+    bool any = false;
+    ir_walk_whole(at[0], note_any, &any);
+    if (!any) return;
     struct arena scratch = {0};
     struct hoist h = {.p = p, .before = before};
     struct uses u = {.h = &h, .first = true};

@@ -260,13 +260,15 @@ struct ir_var *ir_new_var(struct arena *a, struct ir_fn *fn, const char *name, e
 struct ir_var *ir_var_like(struct arena *a, struct ir_fn *fn, const char *name, const struct ir_var *v); /* all as v has it but the name */
 struct ir_stmt *ir_stmt(struct arena *a, ir_block *b, enum ir_stmt_kind k, struct span at);
 
-/* Visits (walk.c): every expression, operands too, of a statement alone, of a block with what lies inside, of task and roles. */
+/* Visits (walk.c): every expression, operands too, of a statement alone, with what lies inside it, of a block, of task and roles. */
 typedef void ir_visit(void *ctx, struct ir_expr *e);
 void ir_walk_expr(struct ir_expr *e, ir_visit *visit, void *ctx);
 void ir_walk_stmt(const struct ir_stmt *s, ir_visit *visit, void *ctx);
+void ir_walk_whole(const struct ir_stmt *s, ir_visit *visit, void *ctx);
 void ir_walk(const ir_block *b, ir_visit *visit, void *ctx);
 void ir_walk_fn(const struct ir_fn *fn, ir_visit *visit, void *ctx);
 bool ir_reads(const struct ir_stmt *s, const struct ir_var *v); /* it or what lies inside it */
+bool ir_sets(const ir_block *b, const struct ir_var *v);        /* some statement in it, or inside of those */
 /* A copy of e in which other expressions stand for some: `with` gives them, or NULL to look at the operands. No reductions in e. */
 typedef struct ir_expr *ir_replace(void *ctx, struct ir_expr *e);
 struct ir_expr *ir_map(struct arena *a, struct ir_expr *e, ir_replace *with, void *ctx);

@@ -20,13 +20,16 @@ void ir_walk_stmt(const struct ir_stmt *s, ir_visit *visit, void *ctx)
     for (int i = 0; i < s->factors.n; i++) walk_expr(s->factors.at[i], visit, ctx);
 }
 
+void ir_walk_whole(const struct ir_stmt *s, ir_visit *visit, void *ctx)
+{
+    ir_walk_stmt(s, visit, ctx);
+    ir_walk(&s->body, visit, ctx);
+    ir_walk(&s->other, visit, ctx);
+}
+
 void ir_walk(const ir_block *b, ir_visit *visit, void *ctx)
 {
-    for (int i = 0; i < b->n; i++) {
-        ir_walk_stmt(b->at[i], visit, ctx);
-        ir_walk(&b->at[i]->body, visit, ctx);
-        ir_walk(&b->at[i]->other, visit, ctx);
-    }
+    for (int i = 0; i < b->n; i++) ir_walk_whole(b->at[i], visit, ctx);
 }
 
 void ir_walk_fn(const struct ir_fn *fn, ir_visit *visit, void *ctx)
@@ -35,18 +38,29 @@ void ir_walk_fn(const struct ir_fn *fn, ir_visit *visit, void *ctx)
     for (int i = 0; i < fn->roles.n; i++) ir_walk(&fn->roles.at[i]->body, visit, ctx);
 }
 
+struct got {
+    const struct ir_var *var;
+    bool any;
+};
+
 static void note_get(void *ctx, struct ir_expr *e)
 {
-    const struct ir_var **v = ctx;
-    if (e->kind == E_get && e->var == *v) *v = NULL;
+    struct got *g = ctx;
+    g->any |= e->kind == E_get && e->var == g->var;
 }
 
 bool ir_reads(const struct ir_stmt *s, const struct ir_var *v)
 {
-    ir_walk_stmt(s, note_get, &v);
-    if (v) ir_walk(&s->body, note_get, &v);
-    if (v) ir_walk(&s->other, note_get, &v);
-    return !v;
+    struct got g = { v, false };
+    ir_walk_whole(s, note_get, &g);
+    return g.any;
+}
+
+bool ir_sets(const ir_block *b, const struct ir_var *v)
+{
+    for (int i = 0; i < b->n; i++)
+        if (b->at[i]->var == v || ir_sets(&b->at[i]->body, v) || ir_sets(&b->at[i]->other, v)) return true;
+    return false;
 }
 
 struct ir_expr *ir_map(struct arena *a, struct ir_expr *e, ir_replace *with, void *ctx)
